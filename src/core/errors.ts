@@ -1,0 +1,121 @@
+/**
+ * Every error the gateway can answer with, in one table: HTTP status, the sentence a caller sees, and whether the same
+ * request may succeed later. Deeper rooms throw a `TalosError` by code and know no HTTP; only `http/` and the records
+ * read the status. `docs/errors.md` lists the same table and a test compares the two.
+ */
+
+interface ErrorSpec {
+  readonly status: number;
+  /** The outside sentence when the thrower gives no better one. Must not reveal inside detail. */
+  readonly message: string;
+  readonly retryable: boolean;
+}
+
+export const errorTable = {
+  // The request itself
+  INVALID_JSON: { status: 400, message: 'The body is not valid JSON.', retryable: false },
+  INVALID_REQUEST: { status: 400, message: 'The request is not valid.', retryable: false },
+  VALIDATION_FAILED: { status: 422, message: 'The request does not match its schema.', retryable: false },
+  TALOS_INVALID_CURSOR: { status: 400, message: 'The cursor is not one that this gateway issued.', retryable: false },
+  PAYLOAD_TOO_LARGE: { status: 413, message: 'The body is larger than this route accepts.', retryable: false },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, message: 'Send the body as application/json.', retryable: false },
+  NOT_FOUND: { status: 404, message: 'Not Found', retryable: false },
+  METHOD_NOT_ALLOWED: { status: 405, message: 'Method Not Allowed', retryable: false },
+  REQUEST_TIMEOUT: { status: 408, message: 'The request took too long to arrive.', retryable: true },
+  HEADERS_TOO_LARGE: { status: 431, message: 'The request headers are too large.', retryable: false },
+
+  // Who is it, may they
+  AUTH_MISSING: { status: 401, message: 'Missing Authorization header', retryable: false },
+  AUTH_SCHEME: { status: 401, message: 'Invalid authorization scheme', retryable: false },
+  AUTH_INVALID: { status: 401, message: 'The credential is not valid.', retryable: false },
+  TALOS_DENIED: { status: 403, message: 'The capability does not allow this.', retryable: false },
+  TALOS_INVALID_CAPABILITY: { status: 403, message: 'The capability is not valid.', retryable: false },
+  EVENT_SUBMISSION_DISABLED: {
+    status: 403,
+    message: 'Direct audit submission disabled in production. Audits are generated as side-effects.',
+    retryable: false,
+  },
+
+  // The tool servers behind us
+  SERVER_NOT_FOUND: { status: 404, message: 'The server is not in the gateway registry.', retryable: false },
+  TOOL_NOT_FOUND: { status: 404, message: 'Tool not found', retryable: false },
+  UPSTREAM_UNAVAILABLE: { status: 502, message: 'The tool server could not be reached.', retryable: true },
+  UPSTREAM_INVALID_RESPONSE: {
+    status: 502,
+    message: 'The tool server answered something that is not a valid response.',
+    retryable: false,
+  },
+  UPSTREAM_RESPONSE_TOO_LARGE: {
+    status: 502,
+    message: 'The tool server answered more than the gateway accepts.',
+    retryable: false,
+  },
+  UPSTREAM_TIMEOUT: { status: 504, message: 'The tool server did not answer in time.', retryable: true },
+  UPSTREAM_BUSY: { status: 503, message: 'Too many calls to this tool server are in flight.', retryable: true },
+
+  // The record
+  AUDIT_UNAVAILABLE: {
+    status: 503,
+    message: 'The audit log cannot be written, so nothing was done. Try again.',
+    retryable: true,
+  },
+  AUDIT_OVERLOADED: {
+    status: 503,
+    message: 'The audit log has more waiting than it accepts, so nothing was done. Try again.',
+    retryable: true,
+  },
+  OUTCOME_UNRECORDED: {
+    status: 500,
+    message: 'The tool may have run, but its outcome could not be recorded. Do not repeat the call blindly.',
+    retryable: false,
+  },
+  RECORD_TOO_LARGE: { status: 413, message: 'The event is larger than a record may be.', retryable: false },
+  STORE_UNAVAILABLE: { status: 503, message: 'The store cannot be read. Try again.', retryable: true },
+
+  // The gateway
+  SERVER_SHUTTING_DOWN: { status: 503, message: 'Server is shutting down', retryable: true },
+  INTERNAL: { status: 500, message: 'An internal error occurred. The log names it by its request id.', retryable: false },
+} as const satisfies Record<string, ErrorSpec>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export interface TalosErrorOptions {
+  /** Outside sentence, in place of the table's. */
+  readonly message?: string;
+  /** Outside structured detail; never holds secrets, argument values or addresses. */
+  readonly details?: Readonly<Record<string, unknown>>;
+  /** Inside sentence for the operator's log only. */
+  readonly inside?: string;
+  readonly cause?: unknown;
+}
+
+/** An error with an outside face (`code`, `message`, `details`) and an inside one (`inside`, `cause`). */
+export class TalosError extends Error {
+  override readonly name = 'TalosError';
+  readonly code: ErrorCode;
+  readonly details: Readonly<Record<string, unknown>> | undefined;
+  readonly inside: string | undefined;
+
+  constructor(code: ErrorCode, options: TalosErrorOptions = {}) {
+    super(options.message ?? errorTable[code].message, options.cause === undefined ? {} : { cause: options.cause });
+    this.code = code;
+    this.details = options.details;
+    this.inside = options.inside;
+  }
+
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return errorTable[this.code].retryable;
+  }
+}
+
+/** The sentence of whatever was thrown, for the operator's log. */
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const inside = error instanceof TalosError && error.inside !== undefined ? ` (${error.inside})` : '';
+  const cause = error.cause === undefined ? '' : `: ${describeError(error.cause)}`;
+  return `${error.message}${inside}${cause}`;
+}
