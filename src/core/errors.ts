@@ -51,6 +51,7 @@ export const errorTable = {
     retryable: false,
   },
   UPSTREAM_TIMEOUT: { status: 504, message: 'The tool server did not answer in time.', retryable: true },
+  CALL_CANCELLED: { status: 499, message: 'The caller left before the tool server answered.', retryable: true },
   UPSTREAM_BUSY: { status: 503, message: 'Too many calls to this tool server are in flight.', retryable: true },
 
   // The record
@@ -86,6 +87,8 @@ export interface TalosErrorOptions {
   readonly details?: Readonly<Record<string, unknown>>;
   /** Inside sentence for the operator's log only. */
   readonly inside?: string;
+  /** The id of the durable record that tells of this error. */
+  readonly auditRef?: string;
   readonly cause?: unknown;
 }
 
@@ -95,12 +98,26 @@ export class TalosError extends Error {
   readonly code: ErrorCode;
   readonly details: Readonly<Record<string, unknown>> | undefined;
   readonly inside: string | undefined;
+  readonly auditRef: string | undefined;
 
   constructor(code: ErrorCode, options: TalosErrorOptions = {}) {
     super(options.message ?? errorTable[code].message, options.cause === undefined ? {} : { cause: options.cause });
     this.code = code;
     this.details = options.details;
     this.inside = options.inside;
+    this.auditRef = options.auditRef;
+  }
+
+  /** The same error, now with the record that tells of it. */
+  withAuditRef(auditRef: string): TalosError {
+    const { message, details, inside, cause } = this;
+    return new TalosError(this.code, {
+      message,
+      auditRef,
+      cause,
+      ...(details === undefined ? {} : { details }),
+      ...(inside === undefined ? {} : { inside }),
+    });
   }
 
   get status(): number {

@@ -1,0 +1,24 @@
+/**
+ * What a record's `meta` may hold is said by its surface. A key that the surface does not list is dropped before the
+ * record is hashed, and the record says that this happened (contract 2.1).
+ */
+import type { EventDraft } from '../core/audit-event.ts';
+import { type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';
+
+const allowed = new Map<string, ReadonlySet<string>>(
+  Object.keys(surfaces).flatMap((id) => {
+    const keys = surfaceOf(id as SurfaceId).metaKeys;
+    return keys === 'any' ? [] : [[id, new Set(keys)]];
+  }),
+);
+
+/** The draft with only the `meta` keys that its surface lists. */
+export function filterMeta(draft: EventDraft): EventDraft {
+  const keys = allowed.get(draft.surfaceId);
+  if (keys === undefined) return draft;
+  const dropped = Object.keys(draft.meta).filter((key) => draft.meta[key] !== undefined && !keys.has(key));
+  if (dropped.length === 0) return draft;
+  const kept = Object.fromEntries(Object.entries(draft.meta).filter(([key]) => keys.has(key)));
+  const redacted = dropped.sort().join(', ');
+  return { ...draft, meta: { ...kept, meta_redaction_applied: true, meta_redacted_keys: redacted } };
+}

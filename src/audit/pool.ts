@@ -1,0 +1,165 @@
+/**
+ * Group commit: whatever queued while the last commit ran makes the next batch. No timer, so a lone event waits for
+ * nothing. An entry is one or more events that commit together or not at all.
+ *
+ * States of an entry: queued → in the batch that is being committed → resolved (durable), or rejected. Rejected means
+ * that the caller was told so before or at its deadline; it never means that the event is silently gone.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
+import type { Clock } from '../core/clock.ts';
+import { describeError, TalosError } from '../core/errors.ts';
+import type { LogWriter } from '../storage/log.ts';
+
+export interface PoolBounds {
+  readonly batchRecordsMax: number;
+  readonly batchBytesMax: number;
+  readonly queueRecordsMax: number;
+  readonly queueBytesMax: number;
+  /** When the oldest entry waits longer than this, new ones are refused. */
+  readonly queueAgeMsMax: number;
+  /** How long after it was queued an entry may still be committed. */
+  readonly commitDeadlineMs: number;
+  readonly commitRetryMs: number;
+  /** How long after a commit the log counts as writable without trying again. */
+  readonly writableFreshMs: number;
+}
+
+export interface PoolOptions {
+  readonly writer: LogWriter;
+  readonly clock: Clock;
+  readonly bounds: PoolBounds;
+  readonly onCommit: (batch: { readonly records: number; readonly seconds: number }) => void;
+  readonly onFailure: (reason: string) => void;
+}
+
+interface Entry {
+  readonly events: readonly PreparedEvent[];
+  readonly size: number;
+  readonly queuedAtMs: number;
+  readonly resolve: (committed: CommittedEvent[]) => void;
+  readonly reject: (error: TalosError) => void;
+}
+
+export class CommitPool {
+  readonly #options: PoolOptions;
+  #queue: Entry[] = [];
+  #queuedRecords = 0;
+  #queuedBytes = 0;
+  #running: Promise<void> | undefined;
+  #committedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  /** How many records wait or are being committed. */
+  get pending(): number {
+    return this.#queuedRecords;
+  }
+
+  /**
+   * Resolves once the events are durable, with their places in the log. Rejects with `AUDIT_OVERLOADED` before
+   * accepting them, or with `AUDIT_UNAVAILABLE` when they could not be committed within the deadline.
+   */
+  add(events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
+    const size = events.reduce((sum, event) => sum + event.size, 0);
+    if (!this.#admits(events.length, size)) return Promise.reject(new TalosError('AUDIT_OVERLOADED'));
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ events, size, queuedAtMs: this.#options.clock.monotonic(), resolve, reject });
+      this.#queuedRecords += events.length;
+      this.#queuedBytes += size;
+      this.#running ??= this.#run();
+    });
+  }
+
+  /**
+   * Resolves when the log can be written, found by a commit of a moment ago or by committing an empty batch now.
+   * Rejects with `AUDIT_UNAVAILABLE` or `AUDIT_OVERLOADED`.
+   */
+  async ensureWritable(): Promise<void> {
+    const { writer, clock, bounds } = this.#options;
+    if (writer.isConnected() && clock.monotonic() - this.#committedAtMs <= bounds.writableFreshMs) return;
+    await this.add([]);
+  }
+
+  /** Waits until nothing is queued or in flight. */
+  async drained(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  #admits(records: number, size: number): boolean {
+    const { bounds, clock } = this.#options;
+    const oldest = this.#queue[0];
+    if (this.#queuedRecords + records > bounds.queueRecordsMax) return false;
+    if (this.#queuedBytes + size > bounds.queueBytesMax) return false;
+    return oldest === undefined || clock.monotonic() - oldest.queuedAtMs <= bounds.queueAgeMsMax;
+  }
+
+  async #run(): Promise<void> {
+    // Yield once, so that events of requests that arrived in the same turn share the batch.
+    await Promise.resolve();
+    while (this.#queue.length > 0) await this.#commit(this.#takeBatch());
+    this.#running = undefined;
+  }
+
+  #takeBatch(): Entry[] {
+    const { batchRecordsMax, batchBytesMax } = this.#options.bounds;
+    let count = 0;
+    let records = 0;
+    let bytes = 0;
+    for (const entry of this.#queue) {
+      const fits = records + entry.events.length <= batchRecordsMax && bytes + entry.size <= batchBytesMax;
+      if (count > 0 && !fits) break;
+      count++;
+      records += entry.events.length;
+      bytes += entry.size;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  async #commit(batch: readonly Entry[]): Promise<void> {
+    const startedAtMs = this.#options.clock.monotonic();
+    const events = batch.flatMap((entry) => entry.events);
+    try {
+      const committed = await this.#appendUntilDeadline(batch, events);
+      this.#leave(batch);
+      this.#committedAtMs = this.#options.clock.monotonic();
+      this.#options.onCommit({ records: events.length, seconds: (this.#committedAtMs - startedAtMs) / 1000 });
+      let from = 0;
+      for (const { events: own, resolve } of batch) resolve(committed.slice(from, (from += own.length)));
+    } catch (error) {
+      this.#leave(batch);
+      this.#options.onFailure(describeError(error));
+      for (const { reject } of batch) reject(new TalosError('AUDIT_UNAVAILABLE', { cause: error }));
+    }
+  }
+
+  #leave(batch: readonly Entry[]): void {
+    for (const { events, size } of batch) {
+      this.#queuedRecords -= events.length;
+      this.#queuedBytes -= size;
+    }
+  }
+
+  /** Tries the same batch under the same id until it is durable or its oldest entry's time is over. */
+  async #appendUntilDeadline(batch: readonly Entry[], events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
+    const { writer, clock, bounds } = this.#options;
+    const batchId = randomUUID();
+    const deadlineMs = (batch[0] as Entry).queuedAtMs + bounds.commitDeadlineMs;
+    for (;;) {
+      // A hung store is a failed one: dropping the connection fails what is in flight.
+      const remainingMs = Math.max(0, deadlineMs - clock.monotonic());
+      const timer = setTimeout(() => writer.reset(), remainingMs);
+      try {
+        return await writer.append(batchId, events);
+      } catch (error) {
+        if (clock.monotonic() + bounds.commitRetryMs >= deadlineMs) throw error;
+      } finally {
+        clearTimeout(timer);
+      }
+      await delay(bounds.commitRetryMs);
+    }
+  }
+}

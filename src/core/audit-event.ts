@@ -1,0 +1,151 @@
+/**
+ * The audit record `talos.audit_event` v1: its draft (what a corridor knows), its prepared form (everything canonical
+ * but the id and the time) and its sealed form (the exact bytes that are hashed, stored and proven).
+ *
+ * In canonical key order `event_id` comes first and `ts` last, so all between them is serialised before the log's
+ * critical section and the two are spliced in inside it.
+ */
+import { canonicalize, canonicalString } from './canonical-json.ts';
+import { cursorOf } from './cursor.ts';
+import { TalosError } from './errors.ts';
+import { sha256Hex } from './hash.ts';
+import type { JsonObject, JsonScalar, JsonValue } from './json.ts';
+import type { Principal } from './principal.ts';
+import { uuidv7Ms } from './uuidv7.ts';
+
+export type Outcome = 'success' | 'failure' | 'denied';
+
+export interface ClientIpHash {
+  /** hex(HMAC-SHA256(key, canonical address)). */
+  readonly hash: string;
+  readonly keyId: string;
+}
+
+/** What a corridor knows of an event before it has a place in the log. */
+export interface EventDraft {
+  readonly surfaceId: string;
+  readonly requestId: string;
+  readonly outcome: Outcome;
+  readonly principal: Principal;
+  readonly http: {
+    readonly method: string;
+    /** The surface's template, never the raw path. */
+    readonly path: string;
+    readonly statusCode: number;
+    readonly clientIp?: ClientIpHash;
+  };
+  readonly resource: { readonly type: string; readonly id: string };
+  readonly meta: Readonly<Record<string, JsonScalar | undefined>>;
+  /** What does not fit `meta`: stored beside the record and bound to it by `meta.details_hash`. */
+  readonly details?: JsonObject;
+}
+
+/** What can be filtered by, beside the record; a projection, never the truth. */
+export interface EventKeys {
+  readonly surfaceId: string;
+  readonly outcome: Outcome;
+  readonly teamId: string | null;
+  readonly agentId: string | null;
+  readonly sessionId: string | null;
+  readonly correlationId: string;
+  readonly eventType: string | null;
+  readonly serverId: string | null;
+  readonly tool: string | null;
+}
+
+/** A draft with everything serialised that does not depend on its place in the log. */
+export interface PreparedEvent {
+  /** The canonical record from after the `event_id` member up to before the `ts` member. */
+  readonly middle: string;
+  readonly keys: EventKeys;
+  /** Canonical JSON of the details, or null. */
+  readonly details: string | null;
+  /** UTF-16 length of all text; the queue is bounded by it. */
+  readonly size: number;
+}
+
+/** A record that is durably in the log. */
+export interface CommittedEvent {
+  /** Index of the leaf, from 0, without gaps. */
+  readonly seq: number;
+  readonly eventId: string;
+  /** Unix time in milliseconds, assigned by the log. */
+  readonly timeMs: number;
+  readonly cursor: string;
+  /** hex sha256 of the canonical record. */
+  readonly eventHash: string;
+}
+
+export interface RecordBounds {
+  readonly recordBytesMax: number;
+  readonly detailsBytesMax: number;
+}
+
+// {"event_id":"…36…", … ,"ts":"…24…"}
+const spliceChars = '{"event_id":"",,"ts":""}'.length + 36 + 24;
+
+/** Throws `RECORD_TOO_LARGE` when the record or its details pass the bounds. */
+export function prepareEvent(draft: EventDraft, bounds: RecordBounds): PreparedEvent {
+  const details = draft.details === undefined ? null : canonicalize(draft.details);
+  if (details !== null && details.length > bounds.detailsBytesMax) throw new TalosError('RECORD_TOO_LARGE');
+  const meta = details === null ? draft.meta : { ...draft.meta, details_hash: sha256Hex(details) };
+  const middle = canonicalMiddle(draft, meta);
+  if (Buffer.byteLength(middle) + spliceChars > bounds.recordBytesMax) throw new TalosError('RECORD_TOO_LARGE');
+  return { middle, keys: keysOf(draft), details, size: middle.length + (details?.length ?? 0) };
+}
+
+function canonicalMiddle(draft: EventDraft, meta: EventDraft['meta']): string {
+  return (
+    `"http":${canonicalize(httpMember(draft.http))}` +
+    `,"meta":${canonicalize(meta as JsonObject)}` +
+    `,"outcome":"${draft.outcome}"` +
+    `,"principal":${principalMember(draft.principal)}` +
+    `,"request_id":${canonicalString(draft.requestId)}` +
+    `,"resource":{"resource_id":${canonicalString(draft.resource.id)},"resource_type":${canonicalString(draft.resource.type)}}` +
+    `,"schema_id":"talos.audit_event","schema_version":"v1"` +
+    `,"surface_id":${canonicalString(draft.surfaceId)}`
+  );
+}
+
+function httpMember(http: EventDraft['http']): JsonObject {
+  const base = { method: http.method, path: http.path, status_code: http.statusCode };
+  if (http.clientIp === undefined) return base;
+  const { hash, keyId } = http.clientIp;
+  return { ...base, client_ip_hash: hash, client_ip_hash_alg: 'HMAC-SHA256', client_ip_hash_key_id: keyId };
+}
+
+function principalMember(principal: Principal): string {
+  if (principal.authMode === 'anonymous') return '{"auth_mode":"anonymous","principal_id":"anonymous"}';
+  const id = canonicalString(principal.id);
+  return `{"auth_mode":"bearer","principal_id":${id},"team_id":${canonicalString(principal.teamId)}}`;
+}
+
+function keysOf(draft: EventDraft): EventKeys {
+  const { meta, principal } = draft;
+  const known = principal.authMode === 'bearer';
+  return {
+    surfaceId: draft.surfaceId,
+    outcome: draft.outcome,
+    teamId: known ? principal.teamId : null,
+    agentId: known ? principal.id : null,
+    sessionId: textOrNull(meta['session_id']),
+    correlationId: textOrNull(meta['correlation_id']) ?? draft.requestId,
+    eventType: textOrNull(meta['event_type']),
+    serverId: textOrNull(meta['server_id']),
+    tool: textOrNull(meta['tool_name']),
+  };
+}
+
+function textOrNull(value: JsonValue | undefined): string | null {
+  return typeof value === 'string' ? value : null;
+}
+
+/** The canonical record: the bytes (as UTF-8) that are the leaf, the hash input and what is stored. */
+export function sealEvent(prepared: PreparedEvent, eventId: string, timeMs: number): string {
+  return `{"event_id":"${eventId}",${prepared.middle},"ts":"${new Date(timeMs).toISOString()}"}`;
+}
+
+/** What the log knows of a record once it is sealed at `seq`. */
+export function committedEvent(seq: number, eventId: string, canon: string): CommittedEvent {
+  return { seq, eventId, timeMs: uuidv7Ms(eventId), cursor: cursorOf(eventId), eventHash: sha256Hex(canon) };
+}

@@ -1,0 +1,21 @@
+/** Who a request comes from, once authenticated. Authority is not here: it is a capability, judged by `policy/`. */
+
+export interface BearerPrincipal {
+  readonly authMode: 'bearer';
+  /** Opaque, 1 to 200 characters, never `anonymous`. */
+  readonly id: string;
+  readonly teamId: string;
+}
+
+export interface AnonymousPrincipal {
+  readonly authMode: 'anonymous';
+}
+
+export type Principal = BearerPrincipal | AnonymousPrincipal;
+
+export const anonymous: AnonymousPrincipal = { authMode: 'anonymous' };
+
+/** The principal of development mode, when a request names no better one. */
+export const devUser: BearerPrincipal = { authMode: 'bearer', id: 'dev-user', teamId: 'default' };
+
+export const teamDefault = 'default';

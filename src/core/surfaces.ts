@@ -1,0 +1,94 @@
+/**
+ * Every route and method of the gateway in one table: it feeds authorisation, records and the docs. A route that has no
+ * entry here stops the start. The opcodes `mcp.tools.call` and the like are inherited names that clients sign.
+ */
+
+/**
+ * How a surface is recorded: `each` request by a record that is durable before the answer; `summary` for reads, counted;
+ * `none` for what carries no action of anybody (documentation).
+ */
+export type AuditMode = 'each' | 'summary' | 'none';
+
+export interface Surface {
+  readonly method: 'GET' | 'POST';
+  /** Path template as it appears in records, with `{name}` for parameters. */
+  readonly template: string;
+  readonly auditMode: AuditMode;
+  /** The action in capability scopes, as `tool:gateway/method:<action>`; absent when the surface asks for none. */
+  readonly action?: string;
+  /** `meta` keys that a record of this surface may carry; `any` where the client chooses them. */
+  readonly metaKeys: readonly string[] | 'any';
+}
+
+const denialKeys = ['denial_reason', 'denial_detail', 'capability_hash', 'event_type', 'code'] as const;
+
+const health = (template: string): Surface => ({ method: 'GET', template, auditMode: 'summary', metaKeys: [] });
+const docs = (template: string): Surface => ({ method: 'GET', template, auditMode: 'none', metaKeys: [] });
+const readEvents = (template: string): Surface => ({
+  method: 'GET',
+  template,
+  auditMode: 'summary',
+  action: 'events.read',
+  metaKeys: denialKeys,
+});
+const writeEvents = (template: string): Surface => ({
+  method: 'POST',
+  template,
+  auditMode: 'each',
+  action: 'events.write',
+  metaKeys: 'any',
+});
+const readMcp = (template: string): Surface => ({ method: 'GET', template, auditMode: 'summary', metaKeys: denialKeys });
+
+export const surfaces = {
+  'health.healthz': health('/healthz'),
+  'health.health': health('/health'),
+  'health.live': health('/health/live'),
+  'health.ready': health('/health/ready'),
+  'health.readyz': health('/readyz'),
+  'health.ollama': health('/health/ollama'),
+  'health.tga': health('/health/tga'),
+  'gateway.version': health('/version'),
+  'gateway.metrics': health('/metrics'),
+  'gateway.metrics.summary': health('/metrics/summary'),
+  'gateway.status': health('/api/gateway/status'),
+
+  'docs.openapi': docs('/openapi.json'),
+  'docs.ui': docs('/docs'),
+
+  'events.list': readEvents('/api/events'),
+  'events.stats': readEvents('/api/events/stats'),
+  'events.get': readEvents('/api/events/{event_id}'),
+  'events.submit': writeEvents('/api/events'),
+  'events.submit.batch': writeEvents('/api/events/batch'),
+  'events.submit.log': writeEvents('/api/events/log'),
+
+  'mcp.servers.list': readMcp('/v1/mcp/servers'),
+  'mcp.tools.list': readMcp('/v1/mcp/servers/{server_id}/tools'),
+  'mcp.tools.schema': readMcp('/v1/mcp/servers/{server_id}/tools/{tool_name}/schema'),
+  'mcp.tools.call': {
+    method: 'POST',
+    template: '/v1/mcp/servers/{server_id}/tools/{tool_name}:call',
+    auditMode: 'each',
+    metaKeys: [
+      ...denialKeys,
+      'server_id',
+      'tool_name',
+      'latency_ms',
+      'error',
+      'request_hash',
+      'response_hash',
+      'schema_hash',
+      'definition_hash',
+      'session_id',
+      'correlation_id',
+    ],
+  },
+} as const satisfies Record<string, Surface>;
+
+export type SurfaceId = keyof typeof surfaces;
+
+/** The same table, typed for look-ups that do not know the entry. */
+export function surfaceOf(id: SurfaceId): Surface {
+  return surfaces[id];
+}

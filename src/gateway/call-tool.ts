@@ -1,0 +1,265 @@
+/**
+ * The main corridor: one tool call, from its caller to the tool and back. Whatever becomes of it, the answer is given
+ * only after its record is durable; when the log cannot be written, nothing is called.
+ */
+import type { Recorder } from '../audit/recorder.ts';
+import { canonicalize } from '../core/canonical-json.ts';
+import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
+import type { Clock } from '../core/clock.ts';
+import { type Denial, denialCode } from '../core/denial.ts';
+import { errorTable, TalosError } from '../core/errors.ts';
+import { sha256Hex } from '../core/hash.ts';
+import type { JsonObject, JsonValue } from '../core/json.ts';
+import { surfaces } from '../core/surfaces.ts';
+import type { CatalogTool, McpServer, Registry, UpstreamAnswer } from '../mcp/registry.ts';
+import { UpstreamError } from '../mcp/upstream-error.ts';
+import { type Allowed, decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { Caller, RequestFacts } from './caller.ts';
+import { clientIpMember, denialError, denialMeta } from './refusal.ts';
+import { type ToolError, jsonRpcError, schemaMismatch, toolError } from './tool-error.ts';
+
+export interface ToolCall {
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+  readonly serverId: string;
+  readonly toolName: string;
+  readonly input: JsonObject;
+  readonly sessionId?: string;
+  /** Aborted when the caller goes away. */
+  readonly signal: AbortSignal;
+}
+
+export interface ToolCallAnswer {
+  readonly requestId: string;
+  /** The id of the record of this call's outcome. */
+  readonly auditRef: string;
+  readonly timingMs: number;
+  /** Exactly one of the two. */
+  readonly result: { readonly output: JsonObject } | { readonly error: ToolError };
+}
+
+export interface CallToolOptions {
+  readonly registry: Registry;
+  readonly policyMode: PolicyMode;
+  readonly recorder: Pick<Recorder, 'record' | 'ensureWritable'>;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+}
+
+export type CallTool = (call: ToolCall) => Promise<ToolCallAnswer>;
+
+/** What became of a call, before anybody is told. */
+type Outcome =
+  | { readonly kind: 'answered'; readonly output: JsonObject; readonly raw: Buffer }
+  | { readonly kind: 'erred'; readonly error: ToolError; readonly raw?: Buffer }
+  | { readonly kind: 'failed'; readonly error: TalosError; readonly dispatched: boolean }
+  | { readonly kind: 'denied'; readonly denial: Denial };
+
+/**
+ * Resolves with what the tool said, its own errors included. Throws a `TalosError` for a denial and for a failure of the
+ * gateway or the server; it carries the audit reference of the record that says so.
+ */
+export function createCallTool(options: CallToolOptions): CallTool {
+  return async (call) => {
+    const startedAtMs = options.clock.monotonic();
+    const { outcome, tool } = await attempt(options, call);
+    const timingMs = Math.round(options.clock.monotonic() - startedAtMs);
+    const committed = await recordOutcome(options, call, outcome, tool, timingMs);
+    return answer(call, outcome, committed, timingMs);
+  };
+}
+
+/** The steps in their order. Each may end the call; none of them tells anybody yet. */
+async function attempt(
+  options: CallToolOptions,
+  call: ToolCall,
+): Promise<{ outcome: Outcome; tool: CatalogTool | undefined }> {
+  const { caller, serverId, toolName, input, signal } = call;
+
+  // 1. By names alone, so that nobody learns of tools that they may not call.
+  if (caller.denial !== undefined) return { outcome: denied(options, caller.denial), tool: undefined };
+  const byName = decideByName({ server: serverId, method: toolName }, caller.authority, options.policyMode);
+  if (!byName.allow) return { outcome: denied(options, byName.denial), tool: undefined };
+
+  // 2. The tool, as its server defines it.
+  const server = options.registry.get(serverId);
+  if (server === undefined) return { outcome: failed(serverNotFound(serverId)), tool: undefined };
+  const tool = await findTool(server, toolName, signal);
+  if (tool instanceof TalosError) return { outcome: failed(tool), tool: undefined };
+
+  // 3. By definition and arguments, then by the tool's own schema.
+  const refused = judgeCall(options, byName, tool, input);
+  if (refused !== undefined) return { outcome: refused, tool };
+
+  // 4. No record, no call: the log must be writable before anything happens that it would have to tell of.
+  await options.recorder.ensureWritable();
+
+  // 5. The call itself.
+  return { outcome: await dispatch(options, server, call), tool };
+}
+
+function denied(options: CallToolOptions, denial: Denial): Outcome {
+  options.telemetry.decided(denial);
+  return { kind: 'denied', denial };
+}
+
+function failed(error: TalosError, dispatched = false): Outcome {
+  return { kind: 'failed', error, dispatched };
+}
+
+function serverNotFound(serverId: string): TalosError {
+  return new TalosError('SERVER_NOT_FOUND', { message: `Server '${serverId}' not found in gateway registry` });
+}
+
+/** The tool, or the error that says why there is none. */
+async function findTool(server: McpServer, name: string, signal: AbortSignal): Promise<CatalogTool | TalosError> {
+  try {
+    return (await server.tool(name, signal)) ?? new TalosError('TOOL_NOT_FOUND');
+  } catch (error) {
+    if (error instanceof TalosError) return error;
+    throw error;
+  }
+}
+
+function judgeCall(
+  options: CallToolOptions,
+  allowed: Allowed,
+  tool: CatalogTool,
+  input: JsonObject,
+): Outcome | undefined {
+  const facts = { class: 'unclassified', schemaHash: tool.schemaHash, definitionHash: tool.definitionHash } as const;
+  const decision = decideCall(allowed, facts, input);
+  if (!decision.allow) return denied(options, decision.denial);
+  options.telemetry.decided(undefined);
+  const faults = tool.validate(input);
+  return faults.length === 0 ? undefined : { kind: 'erred', error: schemaMismatch(faults) };
+}
+
+async function dispatch(options: CallToolOptions, server: McpServer, call: ToolCall): Promise<Outcome> {
+  const { toolName, input, facts, signal } = call;
+  const startedAtMs = options.clock.monotonic();
+  const outcome = await ask(server, { name: toolName, args: input, requestId: facts.requestId, signal });
+  const seconds = (options.clock.monotonic() - startedAtMs) / 1000;
+  options.telemetry.toolAnswered({ serverId: server.id, outcome: outcome.kind, seconds });
+  return outcome;
+}
+
+async function ask(server: McpServer, request: Parameters<McpServer['callTool']>[0]): Promise<Outcome> {
+  try {
+    return fromUpstream(await server.callTool(request));
+  } catch (error) {
+    if (error instanceof UpstreamError) return failed(error, error.dispatched);
+    throw error;
+  }
+}
+
+function fromUpstream(answer: UpstreamAnswer): Outcome {
+  if (answer.kind === 'error') return { kind: 'erred', error: jsonRpcError(answer.error), raw: answer.raw };
+  if (answer.isError) return { kind: 'erred', error: toolError(answer.result), raw: answer.raw };
+  return { kind: 'answered', output: answer.result, raw: answer.raw };
+}
+
+/** Throws `OUTCOME_UNRECORDED` when the tool may have run and the log cannot say so. */
+async function recordOutcome(
+  options: CallToolOptions,
+  call: ToolCall,
+  outcome: Outcome,
+  tool: CatalogTool | undefined,
+  timingMs: number,
+): Promise<CommittedEvent> {
+  try {
+    return await options.recorder.record(outcomeDraft(call, outcome, tool, timingMs));
+  } catch (error) {
+    throw mayHaveRun(outcome) ? new TalosError('OUTCOME_UNRECORDED', { cause: error }) : error;
+  }
+}
+
+function mayHaveRun(outcome: Outcome): boolean {
+  if (outcome.kind === 'failed') return outcome.dispatched;
+  return outcome.kind === 'answered' || (outcome.kind === 'erred' && outcome.raw !== undefined);
+}
+
+const { method, template } = surfaces['mcp.tools.call'];
+
+function outcomeDraft(
+  call: ToolCall,
+  outcome: Outcome,
+  tool: CatalogTool | undefined,
+  timingMs: number,
+): EventDraft {
+  const { caller, facts, serverId, toolName } = call;
+  return {
+    surfaceId: 'mcp.tools.call',
+    requestId: facts.requestId,
+    outcome: recordOutcomes[outcome.kind],
+    principal: caller.principal,
+    http: { method, path: template, statusCode: statusOf(outcome), ...clientIpMember(facts) },
+    resource: { type: 'tool', id: shortName(`${serverId}/${toolName}`) },
+    meta: {
+      event_type: 'mcp_tool_call',
+      server_id: serverId,
+      tool_name: shortName(toolName),
+      latency_ms: timingMs,
+      request_hash: requestHash(toolName, call.input),
+      schema_hash: tool?.schemaHash,
+      definition_hash: tool?.definitionHash,
+      session_id: call.sessionId,
+      capability_hash: caller.authority?.capability.hash,
+      ...outcomeMeta(outcome, caller),
+    },
+  };
+}
+
+const recordOutcomes = { answered: 'success', erred: 'failure', failed: 'failure', denied: 'denied' } as const;
+
+function statusOf(outcome: Outcome): number {
+  if (outcome.kind === 'failed') return outcome.error.status;
+  if (outcome.kind === 'denied') return errorTable[denialCode(outcome.denial.reason)].status;
+  return 200;
+}
+
+function outcomeMeta(outcome: Outcome, caller: Caller): EventDraft['meta'] {
+  switch (outcome.kind) {
+    case 'answered':
+      return { response_hash: sha256Hex(outcome.raw) };
+    case 'erred':
+      return {
+        error: outcome.error.category,
+        code: outcome.error.code,
+        response_hash: outcome.raw === undefined ? undefined : sha256Hex(outcome.raw),
+      };
+    case 'failed':
+      return { error: outcome.error.code };
+    case 'denied':
+      return denialMeta(outcome.denial, caller);
+  }
+}
+
+const nameCharsMax = 200;
+
+/** A name as a record can hold it: cut, with a hash of the whole, when it is longer than the schema allows. */
+function shortName(name: string): string {
+  if (name.length <= nameCharsMax) return name;
+  return `${name.slice(0, nameCharsMax - 17)}#${sha256Hex(name).slice(0, 16)}`.toWellFormed();
+}
+
+/** hex sha256 of JCS of `{method, params}`, without `_meta`. */
+function requestHash(name: string, input: JsonObject): string {
+  const params: Record<string, JsonValue> = { name, arguments: input };
+  return sha256Hex(canonicalize({ method: 'tools/call', params }));
+}
+
+function answer(call: ToolCall, outcome: Outcome, committed: CommittedEvent, timingMs: number): ToolCallAnswer {
+  const head = { requestId: call.facts.requestId, auditRef: committed.eventId, timingMs };
+  switch (outcome.kind) {
+    case 'answered':
+      return { ...head, result: { output: outcome.output } };
+    case 'erred':
+      return { ...head, result: { error: outcome.error } };
+    case 'failed':
+      throw outcome.error.withAuditRef(committed.eventId);
+    case 'denied':
+      throw denialError(outcome.denial, committed.eventId);
+  }
+}

@@ -1,0 +1,18 @@
+/** The one who asks, as every corridor sees them: identity, authority, and how their request came in. */
+import type { ClientIpHash } from '../core/audit-event.ts';
+import type { Denial } from '../core/denial.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Authority } from '../policy/authority.ts';
+
+export interface Caller {
+  readonly principal: Principal;
+  readonly authority: Authority | undefined;
+  /** A capability was presented that is not valid: nothing that needs one is allowed. */
+  readonly denial: Denial | undefined;
+}
+
+/** What a record says of the request it belongs to. */
+export interface RequestFacts {
+  readonly requestId: string;
+  readonly clientIp?: ClientIpHash;
+}

@@ -1,0 +1,64 @@
+/** Reading the log: only for those who may, and only what their team may see. */
+import type { Cursor } from '../core/cursor.ts';
+import { TalosError } from '../core/errors.ts';
+import type { SurfaceId } from '../core/surfaces.ts';
+import type { EventFilter, EventReader, StoredEvent } from '../storage/events.ts';
+import type { AuthorizeAction } from './authorize-action.ts';
+import type { Caller, RequestFacts } from './caller.ts';
+
+export interface ReadRequest {
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+}
+
+export interface ListEventsRequest extends ReadRequest {
+  readonly filter: EventFilter;
+  readonly limit: number;
+  readonly before?: Cursor;
+  readonly after?: Cursor;
+}
+
+export interface ReadEvents {
+  /** Newest first, or oldest first when `after` is given. `hasMore` is exact. */
+  readonly list: (request: ListEventsRequest) => Promise<{ events: StoredEvent[]; hasMore: boolean }>;
+  /** Throws `NOT_FOUND` for an id that is not in the log or not the caller's to see. */
+  readonly get: (request: ReadRequest & { readonly eventId: string }) => Promise<StoredEvent>;
+  readonly count: (request: ReadRequest & { readonly filter: EventFilter }) => Promise<number>;
+}
+
+export interface ReadEventsOptions {
+  readonly authorizeAction: AuthorizeAction;
+  readonly events: EventReader;
+}
+
+export function createReadEvents(options: ReadEventsOptions): ReadEvents {
+  const { authorizeAction, events } = options;
+
+  async function permitted(surfaceId: SurfaceId, request: ReadRequest): Promise<Pick<EventFilter, 'teamId'>> {
+    await authorizeAction(surfaceId, request.caller, request.facts);
+    return teamFilter(request.caller);
+  }
+
+  return {
+    async list(request) {
+      const team = await permitted('events.list', request);
+      return await events.list({ ...request, filter: { ...request.filter, ...team } });
+    },
+    async get(request) {
+      const team = await permitted('events.get', request);
+      const event = await events.get(request.eventId, team);
+      if (event === undefined) throw new TalosError('NOT_FOUND', { message: 'There is no such event.' });
+      return event;
+    },
+    async count(request) {
+      const team = await permitted('events.stats', request);
+      return await events.count({ ...request.filter, ...team });
+    },
+  };
+}
+
+/** A capability shows its own team's events; `*` and the development user without one see all. */
+function teamFilter(caller: Caller): Pick<EventFilter, 'teamId'> {
+  const teamId = caller.authority?.capability.teamId;
+  return teamId === undefined || teamId === '*' ? {} : { teamId };
+}

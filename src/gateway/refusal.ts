@@ -1,0 +1,56 @@
+/** A denial, recorded and turned into the error that the caller gets: the record is durable before the error is thrown. */
+import type { Recorder } from '../audit/recorder.ts';
+import type { EventDraft } from '../core/audit-event.ts';
+import { type Denial, denialCode } from '../core/denial.ts';
+import { errorTable, TalosError } from '../core/errors.ts';
+import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import type { Caller, RequestFacts } from './caller.ts';
+
+/** What a denial says in a record's `meta`. */
+export function denialMeta(denial: Denial, caller: Caller): EventDraft['meta'] {
+  return {
+    denial_reason: denial.reason,
+    denial_detail: denial.detail,
+    capability_hash: caller.authority?.capability.hash,
+  };
+}
+
+/** The error that a denial is answered with. */
+export function denialError(denial: Denial, auditRef?: string): TalosError {
+  return new TalosError(denialCode(denial.reason), {
+    message: denial.message,
+    details: { denial_reason: denial.reason },
+    ...(auditRef === undefined ? {} : { auditRef }),
+  });
+}
+
+/** Throws the denial's error; when the caller is known, only after the record of it is durable. */
+export type Refuse = (surfaceId: SurfaceId, denial: Denial, caller: Caller, facts: RequestFacts) => Promise<never>;
+
+export function createRefuse(recorder: Pick<Recorder, 'record'>): Refuse {
+  return async (surfaceId, denial, caller, facts) => {
+    // A stranger's refusals must not be able to fill the log.
+    if (caller.principal.authMode === 'anonymous') throw denialError(denial);
+    const { eventId } = await recorder.record(refusalDraft(surfaceId, denial, caller, facts));
+    throw denialError(denial, eventId);
+  };
+}
+
+function refusalDraft(surfaceId: SurfaceId, denial: Denial, caller: Caller, facts: RequestFacts): EventDraft {
+  const { method, template } = surfaceOf(surfaceId);
+  const statusCode = errorTable[denialCode(denial.reason)].status;
+  return {
+    surfaceId,
+    requestId: facts.requestId,
+    outcome: 'denied',
+    principal: caller.principal,
+    http: { method, path: template, statusCode, ...clientIpMember(facts) },
+    resource: { type: 'surface', id: surfaceId },
+    meta: { event_type: 'authorization', ...denialMeta(denial, caller) },
+  };
+}
+
+/** The member of a record's `http` that tells of the client's address; nothing when that is not recorded. */
+export function clientIpMember(facts: RequestFacts): Pick<EventDraft['http'], 'clientIp'> {
+  return facts.clientIp === undefined ? {} : { clientIp: facts.clientIp };
+}

@@ -1,0 +1,102 @@
+/**
+ * Events that clients report themselves. They become records like any other, but a client can neither choose a surface
+ * nor set a key that the gateway itself writes: it cannot forge a record of the gateway.
+ */
+import type { Recorder } from '../audit/recorder.ts';
+import { bounds } from '../config/bounds.ts';
+import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
+import type { JsonObject, JsonScalar, JsonValue } from '../core/json.ts';
+import { anonymous, type Principal, teamDefault } from '../core/principal.ts';
+import { type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';
+import type { AuthorizeAction } from './authorize-action.ts';
+import type { Caller, RequestFacts } from './caller.ts';
+import { clientIpMember } from './refusal.ts';
+
+/** An event as clients send it (contract 1.4). */
+export interface SubmittedEvent {
+  readonly event_type: string;
+  readonly actor: string;
+  readonly action: string;
+  readonly resource?: string | null;
+  readonly metadata?: JsonObject | null;
+}
+
+export type SubmitSurface = 'events.submit' | 'events.submit.batch' | 'events.submit.log';
+
+export interface SubmitEventsRequest {
+  readonly surfaceId: SubmitSurface;
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+  readonly events: readonly SubmittedEvent[];
+}
+
+export interface SubmitEventsOptions {
+  readonly authorizeAction: AuthorizeAction;
+  readonly recorder: Pick<Recorder, 'recordAll'>;
+}
+
+export type SubmitEvents = (request: SubmitEventsRequest) => Promise<CommittedEvent[]>;
+
+/** Records all of the events or none. Resolves once they are durable, with their places in the order given. */
+export function createSubmitEvents(options: SubmitEventsOptions): SubmitEvents {
+  return async (request) => {
+    await options.authorizeAction(request.surfaceId, request.caller, request.facts);
+    return await options.recorder.recordAll(request.events.map((event) => eventDraft(request, event)));
+  };
+}
+
+function eventDraft(request: SubmitEventsRequest, event: SubmittedEvent): EventDraft {
+  const { caller, facts, surfaceId } = request;
+  const { method, template } = surfaceOf(surfaceId);
+  const { meta, details } = splitMetadata(event.metadata ?? {});
+  return {
+    surfaceId,
+    requestId: facts.requestId,
+    outcome: 'success',
+    principal: actorOf(event.actor, caller.principal),
+    http: { method, path: template, statusCode: 200, ...clientIpMember(facts) },
+    resource: { type: 'event', id: event.resource ?? event.event_type },
+    meta: { ...meta, event_type: event.event_type, action: event.action, submitted_by: submitter(caller.principal) },
+    ...(details === undefined ? {} : { details }),
+  };
+}
+
+/** The actor is what the client says; who said so is in `meta.submitted_by`. */
+function actorOf(actor: string, submitter: Principal): Principal {
+  if (actor === 'anonymous') return anonymous;
+  return { authMode: 'bearer', id: actor, teamId: submitter.authMode === 'bearer' ? submitter.teamId : teamDefault };
+}
+
+function submitter(principal: Principal): string {
+  return principal.authMode === 'bearer' ? principal.id : 'anonymous';
+}
+
+/** Every key that a record of the gateway may carry, but for the two that clients use to group their events. */
+const reservedKeys: ReadonlySet<string> = new Set([
+  ...Object.keys(surfaces).flatMap((id) => {
+    const keys = surfaceOf(id as SurfaceId).metaKeys;
+    return keys === 'any' ? [] : keys.filter((key) => key !== 'session_id' && key !== 'correlation_id');
+  }),
+  ...['event_type', 'action', 'submitted_by', 'details_hash', 'meta_redaction_applied', 'meta_redacted_keys'],
+  ...['phase', 'intent_id', 'reason'],
+]);
+
+// Room for what the gateway adds: event_type, action, submitted_by, details_hash.
+const ownKeys = 4;
+
+/**
+ * What fits `meta` goes there. When anything does not (nested, long, too much, reserved), the whole of the metadata is
+ * kept as details, which the record is bound to by their hash: nothing that a client sent is dropped.
+ */
+function splitMetadata(metadata: JsonObject): { meta: Record<string, JsonScalar>; details: JsonObject | undefined } {
+  const entries = Object.entries(metadata);
+  const fitting = entries.filter(fits).slice(0, bounds.metaKeysMax - ownKeys) as [string, JsonScalar][];
+  const details = fitting.length === entries.length ? undefined : metadata;
+  return { meta: Object.fromEntries(fitting), details };
+}
+
+function fits([key, value]: [string, JsonValue]): boolean {
+  if (reservedKeys.has(key) || key === '__proto__') return false;
+  if (typeof value === 'string') return value.length <= bounds.metaStringCharsMax;
+  return typeof value === 'number' || typeof value === 'boolean' || value === null;
+}

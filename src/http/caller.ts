@@ -1,0 +1,57 @@
+/** From a request to its caller: the credentials are judged before the body is read. */
+import { createHmac } from 'node:crypto';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { AuthenticationDemand, Credentials } from '../auth/authenticate.ts';
+import type { ClientIpHash } from '../core/audit-event.ts';
+import type { Caller, RequestFacts } from '../gateway/caller.ts';
+
+export type AuthenticateRequest = (credentials: Credentials, demand: AuthenticationDemand) => Promise<Caller>;
+
+/** A hook for routes that need a caller. */
+export function authenticated(authenticate: AuthenticateRequest, demand: AuthenticationDemand) {
+  return async (request: FastifyRequest): Promise<void> => {
+    const { authorization, 'x-talos-capability': capability } = request.headers;
+    request.caller = await authenticate({ authorization, capability: single(capability) }, demand);
+  };
+}
+
+function single(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header.join(',') : header;
+}
+
+/** The caller that `authenticated` found. */
+export function callerOf(request: FastifyRequest): Caller {
+  if (request.caller === undefined) throw new Error('The route does not authenticate its caller.');
+  return request.caller;
+}
+
+/** How client addresses are recorded: as an HMAC under this key, or not at all. */
+export interface ClientIpKey {
+  readonly key: string;
+  readonly keyId: string;
+}
+
+export type FactsOf = (request: FastifyRequest) => RequestFacts;
+
+export function createFactsOf(ipKey: ClientIpKey | undefined): FactsOf {
+  if (ipKey === undefined) return (request) => ({ requestId: request.id });
+  return (request) => ({ requestId: request.id, clientIp: hashAddress(canonicalAddress(request.ip), ipKey) });
+}
+
+function hashAddress(address: string, { key, keyId }: ClientIpKey): ClientIpHash {
+  return { hash: createHmac('sha256', key).update(address).digest('hex'), keyId };
+}
+
+// A dual-stack listener sees IPv4 clients in their mapped form.
+function canonicalAddress(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address.toLowerCase();
+}
+
+/** Aborted when the client goes away before its answer is complete. */
+export function clientGone(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) controller.abort();
+  });
+  return controller.signal;
+}

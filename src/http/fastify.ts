@@ -1,0 +1,32 @@
+/** The types that all routes share: what a route declares of itself, and what a request carries once it is known. */
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type { FastifyBaseLogger, FastifyInstance, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault } from 'fastify';
+import type { SurfaceId } from '../core/surfaces.ts';
+import type { Caller } from '../gateway/caller.ts';
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+/** Which key of an error body the clients of an inherited route read; new routes answer the shared envelope alone. */
+export type LegacyErrorKey = 'detail' | 'error';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route's entry in the surface table. A route without one stops the start. */
+    surface?: SurfaceId;
+    legacyErrorKey?: LegacyErrorKey;
+    /** Answered also while the gateway shuts down. */
+    answersDuringShutdown?: boolean;
+    /** Not a surface of its own: a page, script or style of the documentation. */
+    isDocumentation?: boolean;
+  }
+  interface FastifyRequest {
+    /** Set by `authenticated` before the body is read. */
+    caller: Caller | undefined;
+  }
+}

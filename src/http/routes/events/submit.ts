@@ -1,0 +1,177 @@
+/** `POST /api/events`, its batch form, and the alias `POST /api/events/log` of older scripts (contract 1.4). */
+import { type Static, Type } from '@fastify/type-provider-typebox';
+import type { FastifyRequest } from 'fastify';
+import { bounds } from '../../../config/bounds.ts';
+import type { CommittedEvent } from '../../../core/audit-event.ts';
+import { denialCode } from '../../../core/denial.ts';
+import { TalosError } from '../../../core/errors.ts';
+import type { JsonObject } from '../../../core/json.ts';
+import type { SubmitEvents, SubmitSurface, SubmittedEvent } from '../../../gateway/submit-events.ts';
+import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import type { App } from '../../fastify.ts';
+
+const Metadata = Type.Optional(
+  Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()], {
+    description: 'Scalars are part of the record; what does not fit is kept beside it and bound to it by its hash.',
+  }),
+);
+const Resource = Type.Optional(Type.Union([Type.String({ minLength: 1, maxLength: 200 }), Type.Null()]));
+
+const Event = Type.Object({
+  event_type: Type.String({ minLength: 1, maxLength: 200 }),
+  actor: Type.String({ minLength: 1, maxLength: 200 }),
+  action: Type.String({ minLength: 1, maxLength: bounds.metaStringCharsMax }),
+  resource: Resource,
+  metadata: Metadata,
+});
+
+const LogEntry = Type.Object({
+  event_type: Type.String({ minLength: 1, maxLength: 200 }),
+  action: Type.String({ minLength: 1, maxLength: bounds.metaStringCharsMax }),
+  resource: Resource,
+  run_id: Type.Optional(Type.String({ maxLength: bounds.metaStringCharsMax })),
+  metadata: Metadata,
+});
+
+const Accepted = Type.Object({
+  event_id: Type.String(),
+  timestamp: Type.Integer({ description: 'Unix seconds.' }),
+  event_type: Type.String(),
+  actor: Type.String(),
+  action: Type.String(),
+  resource: Type.Union([Type.String(), Type.Null()]),
+  integrity_hash: Type.String({ description: 'hex sha256 of the canonical record.' }),
+  seq: Type.Integer({ description: 'Index of the record in the log, from 0, without gaps.' }),
+  cursor: Type.String(),
+});
+
+const BatchAccepted = Type.Object({
+  count: Type.Integer(),
+  events: Type.Array(
+    Type.Object({ event_id: Type.String(), seq: Type.Integer(), cursor: Type.String(), integrity_hash: Type.String() }),
+  ),
+});
+
+export interface SubmitRouteDeps {
+  readonly authenticate: AuthenticateRequest;
+  readonly submitEvents: SubmitEvents;
+  readonly factsOf: FactsOf;
+}
+
+export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
+  const onRequest = authenticated(deps.authenticate, 'open');
+
+  app.post(
+    '/api/events',
+    {
+      config: { surface: 'events.submit', legacyErrorKey: 'error' },
+      schema: { tags: ['Events'], summary: 'Submit an event', body: Event, response: { 200: Accepted } },
+      onRequest,
+    },
+    async (request, reply) => {
+      const [committed] = await submit(deps, request, 'events.submit', [request.body]);
+      return accepted(reply, request.body, committed as CommittedEvent);
+    },
+  );
+
+  app.post(
+    '/api/events/log',
+    {
+      config: { surface: 'events.submit.log', legacyErrorKey: 'error' },
+      schema: { tags: ['Events'], summary: 'Submit an event (older form)', body: LogEntry, response: { 200: Accepted } },
+      onRequest,
+    },
+    async (request, reply) => {
+      const event = fromLogEntry(request.body, callerOf(request).principal);
+      const [committed] = await submit(deps, request, 'events.submit.log', [event]);
+      return accepted(reply, event, committed as CommittedEvent);
+    },
+  );
+
+  app.post(
+    '/api/events/batch',
+    {
+      config: { surface: 'events.submit.batch', legacyErrorKey: 'error' },
+      bodyLimit: bounds.batchBodyBytesMax,
+      schema: {
+        tags: ['Events'],
+        summary: 'Submit up to 1,000 events, all or none',
+        description: 'A JSON array, or NDJSON with the content type `application/x-ndjson`.',
+        body: Type.Array(Event, { minItems: 1, maxItems: bounds.batchEventsMax }),
+        response: { 200: BatchAccepted },
+      },
+      onRequest,
+    },
+    async (request) => {
+      const committed = await submit(deps, request, 'events.submit.batch', request.body);
+      return {
+        count: committed.length,
+        events: committed.map(({ eventId, seq, cursor, eventHash }) => ({
+          event_id: eventId,
+          seq,
+          cursor,
+          integrity_hash: eventHash,
+        })),
+      };
+    },
+  );
+}
+
+async function submit(
+  deps: SubmitRouteDeps,
+  request: FastifyRequest,
+  surfaceId: SubmitSurface,
+  events: readonly (Static<typeof Event> | SubmittedEvent)[],
+): Promise<CommittedEvent[]> {
+  try {
+    return await deps.submitEvents({
+      surfaceId,
+      caller: callerOf(request),
+      facts: deps.factsOf(request),
+      events: events as readonly SubmittedEvent[],
+    });
+  } catch (error) {
+    throw withLegacySentence(error);
+  }
+}
+
+// Clients of the original tell this refusal by its words.
+function withLegacySentence(error: unknown): unknown {
+  const isNoCapability = error instanceof TalosError && error.details?.['denial_reason'] === 'NO_CAPABILITY';
+  if (!isNoCapability || error.code !== denialCode('NO_CAPABILITY')) return error;
+  const { details, auditRef } = error;
+  return new TalosError('EVENT_SUBMISSION_DISABLED', {
+    ...(details === undefined ? {} : { details }),
+    ...(auditRef === undefined ? {} : { auditRef }),
+  });
+}
+
+function fromLogEntry(entry: Static<typeof LogEntry>, principal: { authMode: string; id?: string }): SubmittedEvent {
+  const { run_id: runId, metadata, ...event } = entry;
+  const runMember = runId === undefined ? {} : { run_id: runId };
+  return {
+    ...event,
+    ...(event.resource === undefined ? {} : { resource: event.resource }),
+    actor: principal.id ?? 'anonymous',
+    metadata: { ...(metadata as JsonObject | null | undefined), ...runMember },
+  } as SubmittedEvent;
+}
+
+function accepted(
+  reply: { header: (name: string, value: string) => unknown },
+  event: Static<typeof Event> | SubmittedEvent,
+  committed: CommittedEvent,
+): Static<typeof Accepted> {
+  reply.header('x-talos-audit-ref', committed.eventId);
+  return {
+    event_id: committed.eventId,
+    timestamp: Math.floor(committed.timeMs / 1000),
+    event_type: event.event_type,
+    actor: event.actor,
+    action: event.action,
+    resource: event.resource ?? null,
+    integrity_hash: committed.eventHash,
+    seq: committed.seq,
+    cursor: committed.cursor,
+  };
+}

@@ -1,0 +1,122 @@
+/** Probes (contract 1.1): alive, ready, and since when. Ready means that a record could be committed now. */
+import { Type } from '@fastify/type-provider-typebox';
+import type { FastifyReply } from 'fastify';
+import { describeError } from '../../../core/errors.ts';
+import type { App } from '../../fastify.ts';
+
+export interface HealthDeps {
+  readonly region: string;
+  readonly version: string;
+  readonly development: boolean;
+  readonly uptimeSeconds: () => number;
+  readonly nowSeconds: () => number;
+  /** Rejects when the audit log cannot be written. */
+  readonly ensureWritable: () => Promise<void>;
+  readonly warn: (message: string) => void;
+}
+
+const NotReady = Type.Unsafe<object>({ type: 'object', additionalProperties: true });
+
+export function healthRoutes(app: App, deps: HealthDeps): void {
+  const tags = ['Health'];
+
+  app.get(
+    '/healthz',
+    {
+      config: { surface: 'health.healthz' },
+      schema: {
+        tags,
+        summary: 'The process answers',
+        response: {
+          200: Type.Object({
+            status: Type.String(),
+            region: Type.String(),
+            version: Type.String(),
+            uptime: Type.Number({ description: 'Seconds.' }),
+          }),
+        },
+      },
+    },
+    async () => ({ status: 'ok', region: deps.region, version: deps.version, uptime: deps.uptimeSeconds() }),
+  );
+
+  app.get(
+    '/health',
+    {
+      config: { surface: 'health.health' },
+      schema: {
+        tags,
+        summary: 'The process answers (older form)',
+        response: { 200: Type.Object({ status: Type.String(), timestamp: Type.Number() }) },
+      },
+    },
+    async () => ({ status: 'ok', timestamp: deps.nowSeconds() }),
+  );
+
+  app.get(
+    '/health/live',
+    {
+      config: { surface: 'health.live', answersDuringShutdown: true },
+      schema: {
+        tags,
+        summary: 'Liveness: answers also while the gateway shuts down',
+        response: { 200: Type.Object({ status: Type.String(), checks: Type.Object({ api: Type.String() }) }) },
+      },
+    },
+    async () => ({ status: 'ok', checks: { api: 'ok' } }),
+  );
+
+  app.get(
+    '/health/ready',
+    {
+      config: { surface: 'health.ready' },
+      schema: {
+        tags,
+        summary: 'Readiness: a record could be committed now',
+        response: {
+          200: Type.Object({ status: Type.String(), checks: Type.Object({ postgres: Type.String() }) }),
+          503: NotReady,
+        },
+      },
+    },
+    async (_, reply) => {
+      if (await isWritable(deps)) return { status: 'ok', checks: { postgres: 'ok' } };
+      const checks = { postgres: 'error' };
+      return unready(reply, { detail: { status: 'failed', checks }, status: 'failed', checks });
+    },
+  );
+
+  app.get(
+    '/readyz',
+    {
+      config: { surface: 'health.readyz' },
+      schema: {
+        tags,
+        summary: 'Readiness (older form)',
+        response: {
+          200: Type.Object({ status: Type.String(), dev_mode: Type.Boolean(), region: Type.String() }),
+          503: NotReady,
+        },
+      },
+    },
+    async (_, reply) => {
+      if (await isWritable(deps)) return { status: 'ready', dev_mode: deps.development, region: deps.region };
+      return unready(reply, { status: 'not ready', reason: 'the audit log cannot be written', region: deps.region });
+    },
+  );
+}
+
+async function isWritable(deps: HealthDeps): Promise<boolean> {
+  try {
+    await deps.ensureWritable();
+    return true;
+  } catch (error) {
+    deps.warn(`not ready: ${describeError(error)}`);
+    return false;
+  }
+}
+
+function unready(reply: FastifyReply, body: object): never {
+  reply.code(503).header('retry-after', '1');
+  return body as never;
+}

@@ -1,0 +1,101 @@
+/** `GET /v1/mcp/servers…`: the tool servers, their tools and schemas, as far as the caller may use them (contract 1.7). */
+import { Type } from '@fastify/type-provider-typebox';
+import type { ListTools } from '../../../gateway/list-tools.ts';
+import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
+import type { App } from '../../fastify.ts';
+import { schemaPath } from './tool-path.ts';
+
+const Servers = Type.Object({
+  servers: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      name: Type.String(),
+      transport: Type.String(),
+      tags: Type.Array(Type.String()),
+      metadata: Type.Object({}),
+    }),
+  ),
+});
+
+const Tools = Type.Object({
+  tools: Type.Array(Type.Unsafe<object>({ type: 'object', additionalProperties: true })),
+});
+
+const Schema = Type.Object({
+  server_id: Type.String(),
+  tool_name: Type.String(),
+  json_schema: Type.Unknown(),
+  schema_hash: Type.String({ description: '`sha256:` and the hex sha256 of the canonical input schema.' }),
+  definition_hash: Type.String({ description: 'The same over name, description, input and output schema.' }),
+  version: Type.String(),
+});
+
+export function listToolsRoutes(
+  app: App,
+  deps: { readonly authenticate: AuthenticateRequest; readonly listTools: ListTools; readonly factsOf: FactsOf },
+): void {
+  const { listTools, factsOf } = deps;
+  const onRequest = authenticated(deps.authenticate, 'bearer');
+
+  app.get(
+    '/v1/mcp/servers',
+    {
+      config: { surface: 'mcp.servers.list', legacyErrorKey: 'detail' },
+      schema: { tags: ['MCP'], summary: 'List tool servers', response: { 200: Servers } },
+      onRequest,
+    },
+    async (request) => ({
+      servers: listTools.servers(callerOf(request)).map((server) => ({ ...server, tags: [...server.tags], metadata: {} })),
+    }),
+  );
+
+  app.get(
+    '/v1/mcp/servers/:server_id/tools',
+    {
+      config: { surface: 'mcp.tools.list', legacyErrorKey: 'detail' },
+      schema: {
+        tags: ['MCP'],
+        summary: 'List the tools of a server',
+        params: Type.Object({ server_id: Type.String() }),
+        response: { 200: Tools },
+      },
+      onRequest,
+    },
+    async (request, reply) => {
+      const { server_id: serverId } = request.params;
+      const tools = await listTools.tools({
+        caller: callerOf(request),
+        facts: factsOf(request),
+        serverId,
+        signal: clientGone(reply),
+      });
+      return { tools: tools.map((tool) => ({ ...tool, server_id: serverId })) };
+    },
+  );
+
+  app.get(
+    '/v1/mcp/servers/:server_id/tools/*',
+    {
+      config: { surface: 'mcp.tools.schema', legacyErrorKey: 'detail' },
+      schema: { tags: ['MCP'], summary: 'The schema of a tool', response: { 200: Schema } },
+      onRequest,
+    },
+    async (request, reply) => {
+      const path = schemaPath(request.raw.url ?? '');
+      const tool = await listTools.tool({
+        ...path,
+        caller: callerOf(request),
+        facts: factsOf(request),
+        signal: clientGone(reply),
+      });
+      return {
+        server_id: path.serverId,
+        tool_name: path.toolName,
+        json_schema: tool.definition['inputSchema'] ?? {},
+        schema_hash: tool.schemaHash,
+        definition_hash: tool.definitionHash,
+        version: '1.0.0',
+      };
+    },
+  );
+}

@@ -1,0 +1,123 @@
+/**
+ * The HTTP server: bounds, ids, headers, errors and the life of a request. Which routes it serves is said by `app.ts`;
+ * what they do is in `routes/`.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Server } from 'node:http';
+import cors from '@fastify/cors';
+import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import Fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOptions } from 'fastify';
+import { bounds } from '../config/bounds.ts';
+import { TalosError } from '../core/errors.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import { addBodyParsers } from './body.ts';
+import { answerError } from './errors.ts';
+import type { App } from './fastify.ts';
+import { securityHeaders } from './security-headers.ts';
+import { endpointOf, guardSurfaces, methodsOf } from './surfaces.ts';
+
+export interface ServerOptions {
+  readonly telemetry: Telemetry;
+  readonly region: string;
+  readonly development: boolean;
+  readonly corsOrigins: readonly string[];
+  /** Addresses and networks whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[];
+  readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+  readonly isShuttingDown: () => boolean;
+}
+
+/** An application without routes. It listens when its caller says so. */
+export async function createServer(options: ServerOptions): Promise<App> {
+  const app = Fastify(fastifyOptions(options)) as unknown as App;
+  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.decorateRequest('caller', undefined);
+  addBodyParsers(app);
+  addLifecycle(app, options);
+  guardSurfaces(app);
+  await app.register(cors, corsOptions(options));
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, options.telemetry));
+  app.setNotFoundHandler((request, reply) => answerError(notFound(request, reply), request, reply, options.telemetry));
+  return app;
+}
+
+function fastifyOptions(options: ServerOptions): FastifyServerOptions {
+  const { tls } = options;
+  return {
+    logger: false,
+    genReqId: (raw) => requestIdOf(raw.headers['x-request-id']),
+    requestIdHeader: false,
+    bodyLimit: bounds.bodyBytesMax,
+    trustProxy: options.trustedProxies.length === 0 ? false : [...options.trustedProxies],
+    requestTimeout: bounds.requestTimeoutMs,
+    keepAliveTimeout: bounds.keepAliveTimeoutMs,
+    routerOptions: { maxParamLength: bounds.pathParameterCharsMax },
+    http: { maxHeaderSize: bounds.headerBytesMax, headersTimeout: bounds.headersTimeoutMs },
+    frameworkErrors: (error, request, reply) => answerError(error, request, reply, options.telemetry),
+    // A shutdown is announced by `isShuttingDown`, which answers what still arrives with a reason.
+    return503OnClosing: false,
+    ...(tls === undefined ? {} : { https: { ...tls, maxHeaderSize: bounds.headerBytesMax } }),
+  } as FastifyServerOptions;
+}
+
+const requestIdPattern = /^[\x21-\x7e]+$/;
+
+/** The caller's id for the request when it is one that a record can hold, else a new one. */
+function requestIdOf(header: string | string[] | undefined): string {
+  const isUsable =
+    typeof header === 'string' && header.length <= bounds.requestIdCharsMax && requestIdPattern.test(header);
+  return isUsable ? header : randomUUID();
+}
+
+function addLifecycle(app: App, options: ServerOptions): void {
+  const { telemetry, isShuttingDown } = options;
+  const headers = securityHeaders(options);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers(headers).header('x-request-id', request.id);
+    if (isShuttingDown()) refuseDuringShutdown(request, reply);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    telemetry.requestAnswered({
+      method: request.method,
+      endpoint: endpointOf(request),
+      status: reply.statusCode,
+      seconds: reply.elapsedTime / 1000,
+    });
+  });
+}
+
+function refuseDuringShutdown(request: FastifyRequest, reply: FastifyReply): void {
+  // The connection must not be used again, or the listener would never close.
+  reply.header('connection', 'close');
+  if (request.routeOptions.config.answersDuringShutdown !== true) throw new TalosError('SERVER_SHUTTING_DOWN');
+}
+
+const localhost = /^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$/;
+
+function corsOptions(options: ServerOptions) {
+  const listed = new Set(options.corsOrigins);
+  return {
+    origin: (origin: string | undefined, answer: (error: null, allowed: boolean) => void) => {
+      answer(null, origin !== undefined && (listed.has(origin) || (options.development && localhost.test(origin))));
+    },
+    credentials: true,
+    methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    exposedHeaders: ['X-Request-Id', 'X-Talos-Audit-Ref', 'Retry-After'],
+    maxAge: 600,
+  };
+}
+
+function notFound(request: FastifyRequest, reply: FastifyReply): TalosError {
+  const methods = methodsOf(request.raw.url?.split('?', 1)[0] ?? '');
+  if (methods.length === 0) return new TalosError('NOT_FOUND');
+  reply.header('allow', methods.join(', '));
+  return new TalosError('METHOD_NOT_ALLOWED');
+}
+
+/** Where the server listens, as a URL. */
+export function serverUrl(server: Server, secure: boolean): string {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('The server does not listen on a port.');
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return `${secure ? 'https' : 'http'}://${host}:${address.port}`;
+}

@@ -1,0 +1,43 @@
+/** The surface table at work: every route must have its entry, and paths that no route matches are judged by it. */
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import { type Surface, type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';
+
+/** Stops the start when a route is registered that the surface table does not know. */
+export function guardSurfaces(app: FastifyInstance): void {
+  app.addHook('onRoute', (route: RouteOptions) => {
+    const { surface, isDocumentation } = route.config ?? {};
+    if (surface === undefined && isDocumentation !== true && !isPreflight(route)) {
+      throw new Error(`The route ${String(route.method)} ${route.url} has no entry in the surface table.`);
+    }
+  });
+}
+
+// `@fastify/cors` answers preflights on a route of its own.
+function isPreflight(route: RouteOptions): boolean {
+  return route.method === 'OPTIONS' && route.url === '*';
+}
+
+/** The template of the surface that a request reached, for metrics and logs: never the raw path. */
+export function endpointOf(request: FastifyRequest): string {
+  const { surface, isDocumentation } = request.routeOptions.config ?? {};
+  if (surface !== undefined) return surfaceOf(surface).template;
+  return isDocumentation === true ? surfaces['docs.ui'].template : 'unmatched';
+}
+
+const patterns = Object.keys(surfaces).map((id) => {
+  const surface: Surface = surfaceOf(id as SurfaceId);
+  return { method: surface.method, pattern: templatePattern(surface.template) };
+});
+
+function templatePattern(template: string): RegExp {
+  const source = template
+    .split(/(\{[^}]+\})/)
+    .map((part) => (part.startsWith('{') ? '[^/]+' : part.replaceAll(/[.*+?^$()|[\]\\]/g, '\\$&')))
+    .join('');
+  return new RegExp(`^${source}$`);
+}
+
+/** The methods that a path does answer, when it exists under other ones. */
+export function methodsOf(path: string): string[] {
+  return [...new Set(patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method))];
+}

@@ -1,0 +1,72 @@
+/**
+ * The ways a tool server over HTTP wants to be spoken to. `session`: MCP up to 2025-11-25, opened by `initialize`.
+ * `stateless`: MCP from 2026-07-28 on, where every request carries its envelope. `bare`: JSON-RPC without MCP's handshake.
+ */
+import type { JsonObject } from '../core/json.ts';
+import type { RpcRequest } from './connection.ts';
+import { encodeRequest, type Strictness } from './json-rpc.ts';
+
+export type Era =
+  | { readonly kind: 'bare' }
+  | {
+      readonly kind: 'session';
+      readonly protocolVersion: string;
+      /** Absent when the server keeps no session. */
+      readonly sessionId: string | undefined;
+      readonly announcesToolChanges: boolean;
+    }
+  | { readonly kind: 'stateless'; readonly protocolVersion: string; readonly announcesToolChanges: boolean };
+
+export const statelessVersion = '2026-07-28';
+
+/** Versions of the session era that we speak, the preferred one first. */
+export const sessionVersions: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
+
+export const clientInfo = { name: 'talos-gateway', version: '1' };
+
+/** The envelope of the stateless era. No capability: the gateway neither samples nor elicits. */
+export const envelope: JsonObject = {
+  'io.modelcontextprotocol/protocolVersion': statelessVersion,
+  'io.modelcontextprotocol/clientInfo': clientInfo,
+  'io.modelcontextprotocol/clientCapabilities': {},
+};
+
+export const initializeParams: JsonObject = {
+  protocolVersion: sessionVersions[0] as string,
+  capabilities: {},
+  clientInfo,
+};
+
+export function strictnessOf(era: Era): Strictness {
+  return era.kind === 'bare' ? 'lenient' : 'strict';
+}
+
+export function encodeForEra(era: Era, id: number, method: string, params: JsonObject): string {
+  return encodeRequest(id, method, era.kind === 'stateless' ? { ...params, _meta: envelope } : params);
+}
+
+/** The headers that `era` adds to a request, names and values in turn. */
+export function eraHeaders(era: Era, request: Pick<RpcRequest, 'method' | 'params' | 'mirrorHeaders'>): string[] {
+  if (era.kind === 'bare') return [];
+  if (era.kind === 'session') return sessionHeaders(era);
+  return [...statelessHeaders(request.method, request.params['name']), ...(request.mirrorHeaders ?? [])];
+}
+
+export function sessionHeaders(era: Extract<Era, { kind: 'session' }>): string[] {
+  const version = ['mcp-protocol-version', era.protocolVersion];
+  return era.sessionId === undefined ? version : [...version, 'mcp-session-id', era.sessionId];
+}
+
+export function statelessHeaders(method: string, name: unknown): string[] {
+  const headers = ['mcp-protocol-version', statelessVersion, 'mcp-method', method];
+  return typeof name === 'string' ? [...headers, 'mcp-name', encodeHeaderValue(name)] : headers;
+}
+
+const safeHeaderValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
+const sentinel = /^=\?base64\?.*\?=$/;
+
+/** A value as MCP 2026-07-28 puts it into a header: as it is, or base64 in a sentinel when HTTP would not keep it so. */
+export function encodeHeaderValue(value: string): string {
+  if (safeHeaderValue.test(value) && !sentinel.test(value)) return value;
+  return `=?base64?${Buffer.from(value, 'utf8').toString('base64')}?=`;
+}

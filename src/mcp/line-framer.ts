@@ -1,0 +1,47 @@
+/**
+ * Cuts a byte stream into lines ended by LF; a CR before it belongs to the end. Holds at most one incomplete line, of
+ * bounded size, and never copies a line that arrived in one piece.
+ */
+const lineFeed = 0x0a;
+const carriageReturn = 0x0d;
+
+export class LineTooLong extends Error {
+  override readonly name = 'LineTooLong';
+}
+
+export class LineFramer {
+  readonly #onLine: (line: Buffer) => void;
+  readonly #lineBytesMax: number;
+  #parts: Buffer[] = [];
+  #bytes = 0;
+
+  constructor(lineBytesMax: number, onLine: (line: Buffer) => void) {
+    this.#lineBytesMax = lineBytesMax;
+    this.#onLine = onLine;
+  }
+
+  /** Throws `LineTooLong` as soon as a line passes the bound, complete or not. */
+  push(chunk: Buffer): void {
+    let start = 0;
+    for (let end = chunk.indexOf(lineFeed); end !== -1; end = chunk.indexOf(lineFeed, start)) {
+      this.#take(chunk.subarray(start, end));
+      this.#emit();
+      start = end + 1;
+    }
+    if (start < chunk.length) this.#take(chunk.subarray(start));
+  }
+
+  #take(part: Buffer): void {
+    this.#bytes += part.length;
+    if (this.#bytes > this.#lineBytesMax) throw new LineTooLong();
+    this.#parts.push(part);
+  }
+
+  #emit(): void {
+    const [first, ...rest] = this.#parts;
+    const line = first === undefined || rest.length > 0 ? Buffer.concat(this.#parts) : first;
+    this.#parts = [];
+    this.#bytes = 0;
+    this.#onLine(line.at(-1) === carriageReturn ? line.subarray(0, -1) : line);
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * Finds out which era a tool server over HTTP speaks: first `server/discover` (stateless), then `initialize` (session),
+ * and under `auto` bare JSON-RPC when the server shows that it knows neither. A failing server is never taken for an
+ * old one: 5xx, 401, 403, 429 and silence are failures, not answers.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import { isJsonObject, type JsonObject } from '../core/json.ts';
+import type { Deadline } from './deadline.ts';
+import { type Era, envelope, initializeParams, sessionHeaders, sessionVersions, statelessHeaders, statelessVersion } from './era.ts';
+import type { HttpClient } from './http-client.ts';
+import type { HttpReply } from './http-exchange.ts';
+import { answerOf, encodeNotification, encodeRequest, isResponse, MessageFault, methodNotFound, type RpcAnswer, readMessage } from './json-rpc.ts';
+import { UpstreamError } from './upstream-error.ts';
+
+export interface Negotiation {
+  readonly client: HttpClient;
+  readonly transport: 'auto' | 'http';
+  readonly deadline: Deadline;
+  readonly depthMax: number;
+  readonly nextId: () => number;
+}
+
+/** What a server made of a handshake message; `answer` is absent when that was no JSON-RPC response to it. */
+interface Probe {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly answer: RpcAnswer | undefined;
+}
+
+const unsupportedVersion = -32_022;
+
+/** Throws `UpstreamError` when the server fails or speaks no version that we do. */
+export async function negotiate(negotiation: Negotiation): Promise<Era> {
+  return (await discover(negotiation)) ?? (await initialize(negotiation)) ?? { kind: 'bare' };
+}
+
+/** The stateless era, or undefined when the server gives no sign of knowing it. */
+async function discover(negotiation: Negotiation): Promise<Era | undefined> {
+  const probe = await ask(negotiation, 'server/discover', { _meta: envelope }, statelessHeaders('server/discover', undefined));
+  assertNotFailing(probe);
+  if (probe.answer?.kind === 'error') return refuseOnlyNewer(probe.answer);
+  const result = probe.answer?.result ?? {};
+  const { versions, capabilities } = { versions: result['supportedVersions'], capabilities: result['capabilities'] };
+  if (!Array.isArray(versions) || !versions.includes(statelessVersion)) return undefined;
+  return { kind: 'stateless', protocolVersion: statelessVersion, announcesToolChanges: announcesToolChanges(capabilities) };
+}
+
+function refuseOnlyNewer(answer: Extract<RpcAnswer, { kind: 'error' }>): undefined {
+  if (answer.error.code !== unsupportedVersion || !isJsonObject(answer.error.data)) return;
+  const supported = answer.error.data['supported'];
+  if (!Array.isArray(supported) || supported.length === 0) return;
+  if (supported.every((version) => String(version) > statelessVersion)) throw invalid('the server speaks only newer protocol versions');
+}
+
+/** A session, or undefined when the server shows (and `auto` allows) that it knows no MCP handshake. */
+async function initialize(negotiation: Negotiation): Promise<Era | undefined> {
+  const probe = await ask(negotiation, 'initialize', initializeParams, []);
+  assertNotFailing(probe);
+  const session = sessionFrom(probe);
+  if (session !== undefined) {
+    await confirm(negotiation, session);
+    return session;
+  }
+  if (negotiation.transport === 'http') throw invalid(`the server refused to initialize (HTTP ${probe.status})`);
+  return undefined;
+}
+
+function sessionFrom({ answer, headers }: Probe): Extract<Era, { kind: 'session' }> | undefined {
+  if (answer?.kind !== 'result') return undefined;
+  const { version, capabilities } = { version: answer.result['protocolVersion'], capabilities: answer.result['capabilities'] };
+  if (typeof version !== 'string') return undefined;
+  if (!sessionVersions.includes(version)) throw invalid('the server chose a protocol version that was not offered');
+  const sessionId = sessionIdFrom(headers);
+  return { kind: 'session', protocolVersion: version, sessionId, announcesToolChanges: announcesToolChanges(capabilities) };
+}
+
+function sessionIdFrom(headers: IncomingHttpHeaders): string | undefined {
+  const sessionId = headers['mcp-session-id'];
+  if (sessionId === undefined) return undefined;
+  if (typeof sessionId === 'string' && /^[\x21-\x7e]{1,1024}$/.test(sessionId)) return sessionId;
+  throw invalid('the session id is not visible ASCII');
+}
+
+async function confirm({ client, deadline }: Negotiation, session: Extract<Era, { kind: 'session' }>): Promise<void> {
+  const body = encodeNotification('notifications/initialized');
+  await client.send({ body, headers: sessionHeaders(session), deadline });
+}
+
+async function ask(negotiation: Negotiation, method: string, params: JsonObject, headers: readonly string[]): Promise<Probe> {
+  const { client, deadline, depthMax } = negotiation;
+  const id = negotiation.nextId();
+  const onEvent = (event: { readonly data: Buffer }) => {
+    const message = readMessage(event.data, depthMax);
+    return isResponse(message) ? message : undefined;
+  };
+  const reply = await client.send({ body: encodeRequest(id, method, params), headers, deadline, onEvent });
+  return probeFrom(reply, id, depthMax);
+}
+
+function probeFrom(reply: HttpReply, id: number, depthMax: number): Probe {
+  if (reply.kind === 'ended') throw invalid('the event stream ended without an answer');
+  const status = reply.kind === 'body' ? reply.status : 200;
+  const answer = readable(() => {
+    if (reply.kind === 'answer') return answerOf(reply.message, reply.raw, id, 'lenient');
+    return answerOf(readMessage(reply.body, depthMax), reply.body, id, 'lenient');
+  });
+  return { status, headers: reply.headers, answer };
+}
+
+function readable(read: () => RpcAnswer): RpcAnswer | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof MessageFault) return undefined;
+    throw error;
+  }
+}
+
+function assertNotFailing({ status, answer }: Probe): void {
+  const failing = status >= 500 || status === 401 || status === 403 || status === 429;
+  const says = answer?.kind === 'error' ? answer.error.code : undefined;
+  if (failing && says !== methodNotFound) throw invalid(`the handshake was answered with HTTP ${status}`);
+}
+
+function announcesToolChanges(capabilities: unknown): boolean {
+  const tools = isJsonObject(capabilities) ? capabilities['tools'] : undefined;
+  return isJsonObject(tools) && tools['listChanged'] === true;
+}
+
+function invalid(inside: string): UpstreamError {
+  return new UpstreamError('UPSTREAM_INVALID_RESPONSE', { dispatched: false, inside });
+}
+

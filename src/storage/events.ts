@@ -1,0 +1,145 @@
+/** Reading the log: pages, single records, counts. Everything comes from `canon`; the other columns only find it. */
+import type pg from 'pg';
+import { type Cursor, splitId } from '../core/cursor.ts';
+import { uuidv7Floor } from '../core/uuidv7.ts';
+import { read } from './db.ts';
+import { projectedKey } from './log.ts';
+
+/** A record as it is stored. */
+export interface StoredEvent {
+  readonly seq: number;
+  readonly eventId: string;
+  /** The canonical record without `event_hash`, byte for byte as hashed. */
+  readonly canon: string;
+  /** SHA-256(0x00 ‖ canon), as it entered the tree. */
+  readonly leafHash: Buffer;
+  readonly details: string | null;
+}
+
+/** Conditions that all hold; a record that lacks a filtered key does not match. */
+export interface EventFilter {
+  readonly sessionId?: string;
+  readonly correlationId?: string;
+  readonly outcome?: 'success' | 'failure' | 'denied';
+  readonly eventType?: string;
+  readonly agentId?: string;
+  readonly tool?: string;
+  readonly serverId?: string;
+  readonly teamId?: string;
+  /** Unix milliseconds, inclusive. */
+  readonly fromMs?: number;
+  /** Unix milliseconds, exclusive. */
+  readonly toMs?: number;
+}
+
+export interface EventPage {
+  readonly filter: EventFilter;
+  readonly limit: number;
+  /** Only events older than this. */
+  readonly before?: Cursor;
+  /** Only events newer than this, oldest first. Without it the newest come first. */
+  readonly after?: Cursor;
+}
+
+export interface EventReader {
+  /** At most `limit` events, and whether more match beyond them. */
+  readonly list: (page: EventPage) => Promise<{ events: StoredEvent[]; hasMore: boolean }>;
+  /** `undefined` also when the event belongs to another team than the filter's. */
+  readonly get: (eventId: string, filter: Pick<EventFilter, 'teamId'>) => Promise<StoredEvent | undefined>;
+  readonly count: (filter: EventFilter) => Promise<number>;
+}
+
+export function createEventReader(pool: pg.Pool): EventReader {
+  return {
+    list: (page) => list(pool, page),
+    get: (eventId, filter) => get(pool, eventId, filter),
+    count: (filter) => count(pool, filter),
+  };
+}
+
+interface Row {
+  readonly seq: string;
+  readonly event_id: string;
+  readonly canon: string;
+  readonly leaf_hash: Buffer;
+  readonly details: string | null;
+}
+
+const columns = 'seq, event_id, canon, leaf_hash, details';
+
+async function list(pool: pg.Pool, page: EventPage): Promise<{ events: StoredEvent[]; hasMore: boolean }> {
+  const values: unknown[] = [];
+  const conditions = filterConditions(page.filter, values);
+  if (page.before !== undefined) conditions.push(`seq < ${firstSeqFrom(splitId(page.before), '>=', values)}`);
+  if (page.after !== undefined) conditions.push(`seq >= ${firstSeqFrom(splitId(page.after), '>', values)}`);
+  values.push(page.limit + 1);
+  const rows = await read<Row>(
+    pool,
+    `SELECT ${columns} FROM audit_event ${where(conditions)}
+      ORDER BY seq ${page.after === undefined ? 'DESC' : 'ASC'} LIMIT $${values.length}`,
+    values,
+  );
+  return { events: rows.slice(0, page.limit).map(stored), hasMore: rows.length > page.limit };
+}
+
+async function get(
+  pool: pg.Pool,
+  eventId: string,
+  filter: Pick<EventFilter, 'teamId'>,
+): Promise<StoredEvent | undefined> {
+  const values: unknown[] = [eventId];
+  const conditions = ['event_id = $1', ...filterConditions(filter, values)];
+  const rows = await read<Row>(pool, `SELECT ${columns} FROM audit_event ${where(conditions)}`, values);
+  return rows[0] === undefined ? undefined : stored(rows[0]);
+}
+
+async function count(pool: pg.Pool, filter: EventFilter): Promise<number> {
+  const values: unknown[] = [];
+  const conditions = filterConditions(filter, values);
+  const rows = await read<{ count: string }>(pool, `SELECT count(*) FROM audit_event ${where(conditions)}`, values);
+  return Number(rows[0]?.count);
+}
+
+function stored(row: Row): StoredEvent {
+  return {
+    seq: Number(row.seq),
+    eventId: row.event_id,
+    canon: row.canon,
+    leafHash: row.leaf_hash,
+    details: row.details,
+  };
+}
+
+function where(conditions: readonly string[]): string {
+  return conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+}
+
+function filterConditions(filter: EventFilter, values: unknown[]): string[] {
+  const equalities: readonly (readonly [string, string | undefined])[] = [
+    ['session_id', filter.sessionId],
+    ['correlation_id', filter.correlationId],
+    ['outcome', filter.outcome],
+    ['event_type', filter.eventType],
+    ['agent_id', filter.agentId],
+    ['tool', filter.tool],
+    ['server_id', filter.serverId],
+    ['team_id', filter.teamId],
+  ];
+  const conditions: string[] = [];
+  for (const [column, value] of equalities) {
+    if (value === undefined) continue;
+    values.push(projectedKey(value).replaceAll('\0', '\ufffd'));
+    conditions.push(`${column} = $${values.length}`);
+  }
+  // Time is part of the id, and ids are in the order of the log.
+  if (filter.fromMs !== undefined) conditions.push(`seq >= ${firstSeqFrom(uuidv7Floor(filter.fromMs), '>=', values)}`);
+  if (filter.toMs !== undefined) conditions.push(`seq < ${firstSeqFrom(uuidv7Floor(filter.toMs), '>=', values)}`);
+  return conditions;
+}
+
+/** SQL for the sequence number of the first event whose id passes the comparison; past the end when there is none. */
+function firstSeqFrom(eventId: string, comparison: '>' | '>=', values: unknown[]): string {
+  values.push(eventId);
+  const id = `$${values.length}`;
+  return `coalesce((SELECT seq FROM audit_event WHERE event_id ${comparison} ${id}::uuid ORDER BY event_id LIMIT 1), 9223372036854775807)`;
+}

@@ -1,0 +1,206 @@
+/**
+ * The log's only writer: one transaction per batch, in two round trips. The first locks the head row, which makes commit
+ * order equal to sequence order across all processes; the second copies the rows, moves the head and commits.
+ *
+ * Inside the lock the database's clock gives the time, the head gives sequence and ids. A batch whose commit is in doubt
+ * is tried again under the same id and finds itself in `log_writer` if it had been committed.
+ */
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { type CommittedEvent, committedEvent, type PreparedEvent, sealEvent } from '../core/audit-event.ts';
+import { CompactRange, leafHash } from '../core/merkle.ts';
+import { type IdTick, nextTick, uuidv7 } from '../core/uuidv7.ts';
+import { copyField, copyQuery } from './copy-query.ts';
+import { type DatabaseAddress, openClient } from './db.ts';
+
+export interface LogWriter {
+  /** Commits the batch, or throws with its outcome open: calling again with the same batch id is then always safe. */
+  readonly append: (batchId: string, events: readonly PreparedEvent[]) => Promise<CommittedEvent[]>;
+  /** Whether the connection stands, as far as anybody told us. */
+  readonly isConnected: () => boolean;
+  /** Drops the connection, so that what is in flight fails at once. The next `append` opens a new one. */
+  readonly reset: () => void;
+  readonly close: () => Promise<void>;
+}
+
+interface Head {
+  readonly nextSeq: number;
+  readonly tick: IdTick;
+  readonly nowMs: number;
+  readonly tree: CompactRange;
+}
+
+interface Batch {
+  readonly rows: Buffer;
+  readonly committed: CommittedEvent[];
+  readonly tick: IdTick;
+  readonly tree: CompactRange;
+}
+
+export function createLogWriter(address: DatabaseAddress): LogWriter {
+  const writerId = randomUUID();
+  let client: pg.Client | undefined;
+
+  async function connected(): Promise<pg.Client> {
+    if (client !== undefined) return client;
+    const opened = await openClient(address, 'talos-log');
+    // A server may be set to acknowledge commits before they are on disk; for the log that is never acceptable.
+    await opened.query("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'");
+    await opened.query("DELETE FROM log_writer WHERE seen_at < now() - interval '7 days'");
+    opened.once('end', () => {
+      if (client === opened) client = undefined;
+    });
+    client = opened;
+    return opened;
+  }
+
+  function reset(): void {
+    const broken = client;
+    client = undefined;
+    if (broken !== undefined) destroy(broken);
+  }
+
+  async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
+    const open = await connected();
+    try {
+      return await appendOn(open, writerId, batchId, events);
+    } catch (error) {
+      // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
+      if (client === open) reset();
+      throw error;
+    }
+  }
+
+  async function close(): Promise<void> {
+    const open = client;
+    client = undefined;
+    await open?.end();
+  }
+
+  return { append, isConnected: () => client !== undefined, reset, close };
+}
+
+async function appendOn(
+  client: pg.Client,
+  writerId: string,
+  batchId: string,
+  events: readonly PreparedEvent[],
+): Promise<CommittedEvent[]> {
+  const { head, last } = await lockHead(client, writerId);
+  // The head is locked: no other transaction of this writer can still be committing.
+  if (last?.batchId === batchId) return await readCommitted(client, last.firstSeq, events.length);
+  const batch = seal(head, events);
+  // Nothing is durable yet. A crash here leaves the log as it was.
+  await copyQuery(client, commitStatements(writerId, batchId, head, batch), batch.rows);
+  // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
+  return batch.committed;
+}
+
+interface HeadRow {
+  readonly next_seq: string;
+  readonly last_ms: string;
+  readonly last_counter: number;
+  readonly now_ms: string;
+  readonly tree: Buffer;
+}
+
+interface WriterRow {
+  readonly batch_id: string;
+  readonly first_seq: string;
+}
+
+async function lockHead(
+  client: pg.Client,
+  writerId: string,
+): Promise<{ head: Head; last: { batchId: string; firstSeq: number } | undefined }> {
+  // Several statements in one message: BEGIN, the lock, and what the lock protects.
+  const results = (await client.query(
+    `BEGIN;
+     SELECT next_seq, last_ms, last_counter, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms, tree
+       FROM log_head WHERE log_id = 1 FOR UPDATE;
+     SELECT batch_id, first_seq FROM log_writer WHERE writer_id = '${writerId}'`,
+  )) as unknown as pg.QueryResult[];
+  const row = results[1]?.rows[0] as HeadRow | undefined;
+  if (row === undefined) throw new Error('The log has no head row: the database is not a migrated gateway database.');
+  const nextSeq = Number(row.next_seq);
+  const written = results[2]?.rows[0] as WriterRow | undefined;
+  return {
+    head: {
+      nextSeq,
+      tick: { ms: Number(row.last_ms), counter: row.last_counter },
+      nowMs: Number(row.now_ms),
+      tree: CompactRange.parse(nextSeq, row.tree),
+    },
+    last: written === undefined ? undefined : { batchId: written.batch_id, firstSeq: Number(written.first_seq) },
+  };
+}
+
+/** Gives each event its place: sequence, id and time, canonical bytes, leaf. */
+function seal(head: Head, events: readonly PreparedEvent[]): Batch {
+  const { tree } = head;
+  const committed: CommittedEvent[] = [];
+  let { tick } = head;
+  let rows = '';
+  for (const event of events) {
+    tick = nextTick(tick, head.nowMs);
+    const eventId = uuidv7(tick);
+    const canon = sealEvent(event, eventId, tick.ms);
+    const leaf = leafHash(canon);
+    const seq = head.nextSeq + committed.length;
+    tree.append(leaf);
+    rows += copyRow(seq, eventId, tick.ms, event, leaf, canon);
+    committed.push(committedEvent(seq, eventId, canon));
+  }
+  return { rows: Buffer.from(rows, 'utf8'), committed, tick, tree };
+}
+
+const columns =
+  'seq, event_id, ts, outcome, surface_id, team_id, agent_id, session_id, correlation_id, event_type, server_id, tool, leaf_hash, canon, details';
+
+function copyRow(seq: number, eventId: string, ms: number, event: PreparedEvent, leaf: Buffer, canon: string): string {
+  const { keys } = event;
+  return (
+    `${seq}\t${eventId}\t${new Date(ms).toISOString()}\t${keys.outcome}\t${keyField(keys.surfaceId)}` +
+    `\t${keyField(keys.teamId)}\t${keyField(keys.agentId)}\t${keyField(keys.sessionId)}` +
+    `\t${keyField(keys.correlationId)}\t${keyField(keys.eventType)}\t${keyField(keys.serverId)}\t${keyField(keys.tool)}` +
+    `\t\\\\x${leaf.toString('hex')}\t${copyField(canon)}\t${copyField(event.details)}\n`
+  );
+}
+
+const keyCharsMax = 256;
+
+/** A key as it is stored and searched: cut to what an index entry can hold. */
+export function projectedKey(key: string): string {
+  return key.length <= keyCharsMax ? key : key.slice(0, keyCharsMax);
+}
+
+function keyField(key: string | null): string {
+  return copyField(key === null ? null : projectedKey(key));
+}
+
+function commitStatements(writerId: string, batchId: string, head: Head, batch: Batch): string {
+  const { committed, tick, tree } = batch;
+  const size = committed.length;
+  return `COPY audit_event (${columns}) FROM STDIN;
+    UPDATE log_head SET next_seq = ${head.nextSeq + size}, last_ms = ${tick.ms}, last_counter = ${tick.counter},
+      tree = '\\x${tree.serialize().toString('hex')}', root = '\\x${tree.root().toString('hex')}' WHERE log_id = 1;
+    INSERT INTO log_writer (writer_id, batch_id, first_seq, size) VALUES ('${writerId}', '${batchId}', ${head.nextSeq}, ${size})
+      ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
+        size = excluded.size, seen_at = now();
+    COMMIT`;
+}
+
+async function readCommitted(client: pg.Client, firstSeq: number, size: number): Promise<CommittedEvent[]> {
+  const { rows } = await client.query<{ seq: string; event_id: string; canon: string }>(
+    'SELECT seq, event_id, canon FROM audit_event WHERE seq >= $1 AND seq < $2 ORDER BY seq',
+    [firstSeq, firstSeq + size],
+  );
+  await client.query('COMMIT');
+  return rows.map((row) => committedEvent(Number(row.seq), row.event_id, row.canon));
+}
+
+// A client whose connection is broken or in doubt is not asked to say goodbye.
+function destroy(client: pg.Client): void {
+  const { connection } = client as unknown as { connection: { stream: { destroy(): void } } };
+  connection.stream.destroy();
+}

@@ -1,0 +1,86 @@
+/**
+ * What the gateway tells of itself: one function per business event writes its metric and, where an operator should
+ * know, its log line. Nothing here ever carries a credential, an argument or a result.
+ */
+import { type Logger, pino } from 'pino';
+import type { DenialReason } from '../core/denial.ts';
+import { createMetrics, quantile } from './metrics.ts';
+
+export type Log = Logger;
+
+export interface Telemetry {
+  readonly log: Log;
+  readonly requestAnswered: (request: {
+    readonly method: string;
+    readonly endpoint: string;
+    readonly status: number;
+    readonly seconds: number;
+  }) => void;
+  /** A request failed for a reason inside the gateway. */
+  readonly requestFailed: (failure: { readonly requestId: string; readonly endpoint: string; readonly reason: string }) => void;
+  readonly decided: (denial: { readonly reason: DenialReason } | undefined) => void;
+  readonly toolAnswered: (call: { readonly serverId: string; readonly outcome: string; readonly seconds: number }) => void;
+  readonly batchCommitted: (batch: { readonly records: number; readonly seconds: number }) => void;
+  readonly batchFailed: (reason: string) => void;
+  readonly exposition: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  readonly latency: () => Promise<{ readonly p50Ms: number; readonly p95Ms: number }>;
+  /** Requests answered since the start, health probes included. */
+  readonly requestsTotal: () => number;
+}
+
+export function createTelemetry(options: { readonly level: string; readonly destination?: NodeJS.WritableStream }): Telemetry {
+  const log = createLog(options);
+  const metrics = createMetrics();
+  let requests = 0;
+  let failing = false;
+
+  return {
+    log,
+    requestAnswered({ method, endpoint, status, seconds }) {
+      requests++;
+      metrics.requests.inc({ method, endpoint, status });
+      metrics.requestSeconds.observe({ method, endpoint }, seconds);
+    },
+    requestFailed(failure) {
+      log.error(failure, 'request failed');
+    },
+    decided(denial) {
+      metrics.capabilityChecks.inc({ result: denial === undefined ? 'allowed' : 'denied' });
+      if (denial !== undefined) metrics.denials.inc({ reason: denial.reason });
+    },
+    toolAnswered({ serverId, outcome, seconds }) {
+      metrics.toolCalls.inc({ server: serverId, outcome });
+      metrics.toolCallSeconds.observe({ server: serverId }, seconds);
+    },
+    batchCommitted({ records, seconds }) {
+      if (failing) log.info('the audit log accepts records again');
+      failing = false;
+      metrics.records.inc(records);
+      metrics.batchRecords.observe(records);
+      metrics.commitSeconds.observe(seconds);
+    },
+    batchFailed(reason) {
+      // The first failure says it all; the others would drown it.
+      if (!failing) log.error({ reason }, 'the audit log cannot be written: requests that need a record are refused');
+      failing = true;
+      metrics.commitFailures.inc();
+    },
+    async exposition() {
+      return { contentType: metrics.registry.contentType, text: await metrics.registry.metrics() };
+    },
+    async latency() {
+      const [p50, p95] = await Promise.all([quantile(metrics.requestSeconds, 0.5), quantile(metrics.requestSeconds, 0.95)]);
+      return { p50Ms: roundMs(p50), p95Ms: roundMs(p95) };
+    },
+    requestsTotal: () => requests,
+  };
+}
+
+function createLog(options: { readonly level: string; readonly destination?: NodeJS.WritableStream }): Log {
+  const settings = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  return options.destination === undefined ? pino(settings) : pino(settings, options.destination);
+}
+
+function roundMs(seconds: number): number {
+  return Math.round(seconds * 100_000) / 100;
+}

@@ -1,0 +1,304 @@
+import { describe, expect, it } from 'vitest';
+import { Secret } from '../../src/config/secret.ts';
+import { type SettingKey, settingList, settings } from '../../src/config/settings.ts';
+import { load, refusal, trustedDid } from './support.ts';
+
+const development = { DEV_MODE: 'true' };
+const didKey = 'did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK';
+
+interface Cases {
+  /** Raw text and the value it means. */
+  readonly good: readonly (readonly [string, unknown])[];
+  readonly bad: readonly string[];
+}
+
+const booleans: Cases = {
+  good: [
+    ['true', true],
+    ['TRUE', true],
+    ['1', true],
+    ['yes', true],
+    ['On', true],
+    ['false', false],
+    ['False', false],
+    ['0', false],
+    ['no', false],
+    ['OFF', false],
+    [' false ', false],
+  ],
+  bad: ['t', 'enabled', '2', '-1', 'truefalse', 'null', '{}', 'toString'],
+};
+
+const texts: Cases = { good: [['1.2.3-rc.1', '1.2.3-rc.1']], bad: ['two\nlines', 'bell\u0007', 'x'.repeat(257)] };
+
+const urls: Cases = {
+  good: [
+    ['http://localhost:11434', 'http://localhost:11434'],
+    ['https://h.example/a', 'https://h.example/a'],
+  ],
+  bad: ['localhost:11434', 'ftp://h', 'http://', 'http://u:p@h', 'http://u@h', 'http://h#f', '/path'],
+};
+
+const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, Cases>> = {
+  mode: {
+    good: [
+      ['true', 'development'],
+      ['1', 'development'],
+    ],
+    bad: ['dev', 'maybe', 'tru', '[]'],
+  },
+  port: {
+    good: [
+      ['0', 0],
+      ['8080', 8080],
+      ['65535', 65_535],
+    ],
+    bad: ['65536', '-1', '80.5', '8e3', '0x50', 'http', '99999999999', '80 81'],
+  },
+  bindHost: {
+    good: [
+      ['127.0.0.1', '127.0.0.1'],
+      ['::1', '::1'],
+      ['0.0.0.0', '0.0.0.0'],
+      ['localhost', 'localhost'],
+      ['gw-1.internal', 'gw-1.internal'],
+    ],
+    bad: ['127.0.0.1:80', 'http://h', '1.2.3', '999.1.1.1', '-h', 'a b', '[::1]', '*', `${'a'.repeat(254)}`],
+  },
+  dataDir: { good: [['/var/lib/talos', '/var/lib/talos']], bad: ['a\0b'] },
+  databaseUrl: {
+    good: [
+      ['postgres://h/db', 'postgres://h/db'],
+      ['postgresql://u:p%40@h:5433/db?sslmode=require', 'postgresql://u:p%40@h:5433/db?sslmode=require'],
+      ['postgresql://u@/db?host=/run/postgresql', 'postgresql://u@/db?host=/run/postgresql'],
+      ['postgresql:///db', 'postgresql:///db'],
+    ],
+    bad: [
+      'mysql://h/db',
+      'h/db',
+      'postgresql+asyncpg://h/db',
+      'postgres://h:port/db',
+      'postgres://u:a b@h/db',
+      '[secret]',
+    ],
+  },
+  trustedIssuers: {
+    good: [
+      [trustedDid, [trustedDid]],
+      [`${didKey} , ${trustedDid},${didKey},`, [didKey, trustedDid]],
+    ],
+    bad: [
+      'did:web:example.com',
+      'did:talos:00',
+      `${didKey}x`,
+      `${trustedDid} ${didKey}`,
+      trustedDid.toUpperCase(),
+      '*',
+    ],
+  },
+  requireCapability: booleans,
+  bearerCapabilities: booleans,
+  adminSecret: { good: [['v5Kx1QeXb9rPz7Lm', 'v5Kx1QeXb9rPz7Lm']], bad: [' v5Kx1QeXb9rPz7Lm', 'v5Kx1QeXb9rPz7Lm\n'] },
+  corsOrigins: {
+    good: [
+      ['https://a.example', ['https://a.example']],
+      ['http://localhost:3000, https://b.example:8443', ['http://localhost:3000', 'https://b.example:8443']],
+    ],
+    bad: [
+      '*',
+      'https://*.example',
+      'https://a.example/',
+      'https://a.example/x',
+      'a.example',
+      'null',
+      'https://A.example',
+      'ws://a',
+    ],
+  },
+  trustedProxies: {
+    good: [
+      ['10.0.0.1', ['10.0.0.1']],
+      ['10.0.0.0/8,fd00::/8, ::1', ['10.0.0.0/8', 'fd00::/8', '::1']],
+    ],
+    bad: [
+      '0.0.0.0/0',
+      '::/0',
+      '10.0.0.0/33',
+      'fd00::/129',
+      '10.0.0.0/',
+      '10.0.0.0/-1',
+      '10.0.0',
+      'proxy',
+      'fe80::1%eth0',
+      '*',
+    ],
+  },
+  shutdownDrainSec: {
+    good: [
+      ['1', 1],
+      ['300', 300],
+    ],
+    bad: ['0', '301', '1.5', '30s', '-1', 'never'],
+  },
+  auditIpHmacKey: { good: [['k', 'k']], bad: ['k ', '\tk'] },
+  auditIpHmacKeyId: { good: [['2026-01', '2026-01']], bad: ['-x', 'a b', 'ü', 'x'.repeat(64)] },
+  logLevel: {
+    good: [
+      ['debug', 'debug'],
+      ['WARNING', 'warn'],
+      ['CRITICAL', 'fatal'],
+      ['silent', 'silent'],
+    ],
+    bad: ['verbose', '3', 'constructor'],
+  },
+  region: { good: [['eu-central-1', 'eu-central-1']], bad: ['eu central', '-eu', 'a/b', 'x'.repeat(64)] },
+  version: texts,
+  gitSha: texts,
+  buildTime: texts,
+  ollamaUrl: urls,
+  tgaUrl: urls,
+};
+
+const caseList = Object.entries(cases) as [keyof typeof cases, Cases][];
+
+/** What else must be set so that this setting alone decides. */
+function around(key: SettingKey): Readonly<Record<string, string>> {
+  if (key === 'mode') return {};
+  return key === 'auditIpHmacKeyId' ? { ...development, AUDIT_IP_HMAC_KEY: 'k' } : development;
+}
+
+function plain(value: unknown): unknown {
+  return value instanceof Secret ? value.reveal() : value;
+}
+
+function nameOf(key: SettingKey): string {
+  return settings[key].env[0] ?? '';
+}
+
+describe('every setting', () => {
+  it('has cases here, or tests of its own', () => {
+    expect([...Object.keys(cases), 'tlsCertFile', 'tlsKeyFile'].sort()).toEqual(Object.keys(settings).sort());
+  });
+
+  it.each(caseList.flatMap(([key, { good }]) => good.map(([raw, value]) => [nameOf(key), raw, key, value] as const)))(
+    '%s accepts %j',
+    (name, raw, key, value) => {
+      const loaded = load({ ...around(key), [name]: raw });
+      expect(plain(loaded.effective[key])).toEqual(value);
+      expect(loaded.sources.settings[key]).toEqual({ layer: 'env', name });
+    },
+  );
+
+  it.each(caseList.flatMap(([key, { bad }]) => bad.map((raw) => [nameOf(key), raw, key] as const)))(
+    '%s refuses %j with one sentence that begins with its name',
+    (name, raw, key) => {
+      const problems = refusal({ ...around(key), [name]: raw });
+      expect(problems).toEqual([expect.stringMatching(new RegExp(`^${name} must .*\\.$`, 's'))]);
+    },
+  );
+
+  it.each(caseList.flatMap(([key, { bad }]) => bad.map((raw) => [settings[key].file[0], raw, key] as const)))(
+    'the file key %s refuses %j',
+    (fileKey, raw, key) => {
+      // A control character has to be escaped to reach the parser; JSON is YAML.
+      const [problem] = refusal(
+        around(key),
+        key === 'mode' ? `dev_mode: ${JSON.stringify(raw)}` : `${fileKey}: ${JSON.stringify(raw)}`,
+      );
+      expect(problem).toMatch(
+        key === 'mode' ? /^dev_mode in .* must / : new RegExp(`^${fileKey} in .*talos.config.yaml must `),
+      );
+    },
+  );
+
+  it.each(settingList.map(([key, { env }]) => [key, env] as const))(
+    '%s counts an empty variable as absent',
+    (key, env) => {
+      const names = Object.fromEntries(env.map((name) => [name, '']));
+      const loaded = load({ TALOS__DEV_MODE: 'true', ...names });
+      expect(loaded.sources.settings[key].layer).toBe(key === 'mode' ? 'env' : 'default');
+    },
+  );
+});
+
+describe('values of the file', () => {
+  it('are taken in their own types', () => {
+    const { config } = load(
+      development,
+      'port: 9000\nbearer_capabilities: false\ncors_origins: [https://a.example]\nshutdown_drain_timeout_seconds: 5\n',
+    );
+    expect(config).toMatchObject({ port: 9000, bearerCapabilities: false, shutdownDrainMs: 5000 });
+    expect(config.corsOrigins).toEqual(['https://a.example']);
+  });
+
+  it.each([
+    ['version: 1.10', /must be text: put it into quotes/],
+    ['git_sha: 1234567', /must be text: put it into quotes/],
+    ['auth_admin_secret: 12345678901234567890', /must be text: put it into quotes/],
+    ['cors_origins: 5', /must be a list/],
+    ['cors_origins: {a: b}', /must be a list/],
+    ['trusted_proxies: [10.0.0.1, 5]', /must list IP addresses/],
+    ['port: [80]', /must be a port number/],
+    ['port: 80.5', /must be a port number/],
+    ['bearer_capabilities: {}', /must be true or false/],
+    ['data_dir: 5', /must be a path/],
+    ['mode: 1', /must be one of/],
+  ])('refuses %s', (yaml, sentence) => {
+    expect(refusal(development, yaml)).toEqual([expect.stringMatching(sentence)]);
+  });
+
+  it('are bounded in number', () => {
+    const origins = Array.from({ length: 1001 }, (_, at) => `https://h${at}.example`).join();
+    expect(refusal({ ...development, TALOS_CORS_ORIGINS: origins })).toEqual([
+      'TALOS_CORS_ORIGINS must have at most 1000 entries.',
+    ]);
+  });
+});
+
+describe('the mode', () => {
+  it.each([
+    [{ MODE: 'dev' }, 'development'],
+    [{ MODE: 'Development' }, 'development'],
+    [{ MODE: 'prod' }, 'production'],
+    [{ MODE: 'production' }, 'production'],
+    [{ TALOS_ENV: 'local' }, 'development'],
+    [{ TALOS_ENV: 'dev' }, 'development'],
+    [{ TALOS_ENV: 'test' }, 'production'],
+    [{ TALOS_ENV: 'prod' }, 'production'],
+    [{ TALOS__DEV_MODE: 'true' }, 'development'],
+    [{ TALOS__DEV_MODE: 'false' }, 'production'],
+    [{ TALOS__MODE: 'production' }, 'production'],
+    [{ TALOS__GLOBAL__ENV: 'dev' }, 'development'],
+    [{ DEV_MODE: 'true', MODE: 'dev', TALOS_ENV: 'local' }, 'development'],
+    [{ DEV_MODE: 'false', MODE: 'prod' }, 'production'],
+    [{}, 'production'],
+  ])('%j means %s', (env, mode) => {
+    const sound = { AUTH_ADMIN_SECRET: 'v5Kx1QeXb9rPz7Lm', MCP_SERVER_GIT: 'http://h' };
+    expect(load({ ...sound, ...env }).config.mode).toBe(mode);
+  });
+
+  it.each([
+    [{ MODE: 'true' }],
+    [{ MODE: 'local' }],
+    [{ MODE: 'staging' }],
+    [{ TALOS_ENV: 'staging' }],
+    [{ TALOS__DEV_MODE: 'maybe' }],
+    [{ TALOS__GLOBAL__ENV: 'true' }],
+  ])('%j is refused, and no rule of either mode is applied to a guess', (env) => {
+    expect(refusal(env)).toEqual([expect.stringMatching(/ must be /)]);
+  });
+
+  it.each([
+    [{ DEV_MODE: 'false', MODE: 'dev' }],
+    [{ DEV_MODE: 'true', TALOS_ENV: 'prod' }],
+    [{ DEV_MODE: 'true', TALOS_ENV: 'test' }],
+    [{ MODE: 'production', TALOS_ENV: 'local' }],
+    [{ DEV_MODE: 'true', TALOS__DEV_MODE: 'false' }],
+  ])('%j contradicts itself', (env) => {
+    expect(refusal(env)).toEqual([expect.stringMatching(/^\w+ and \w+ contradict each other: /)]);
+  });
+
+  it('is not guessed from a file that contradicts itself', () => {
+    expect(refusal({}, 'dev_mode: true\nmode: production\n')).toEqual([expect.stringMatching(/contradict each other/)]);
+  });
+});

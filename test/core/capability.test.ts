@@ -1,0 +1,191 @@
+import { describe, expect, it } from 'vitest';
+import { checkValidityNow, type VerifiedCapability, verifyCapability } from '../../src/core/capability.ts';
+import { decodeCapability } from '../../src/core/capability-claims.ts';
+import { grantCapability } from '../../src/core/capability-grant.ts';
+import { type Denial, isDenial } from '../../src/core/denial.ts';
+import { didSet } from '../../src/core/did.ts';
+import { TalosError } from '../../src/core/errors.ts';
+import { anyValue } from '../../src/core/scope.ts';
+import {
+  goodClaims,
+  signedText,
+  strangeIssuer,
+  testNowSec,
+  tokenOfText,
+  tokenWith,
+  trustedIssuer,
+} from '../support/issuer.ts';
+import { wrongTokens } from '../support/wrong-tokens.ts';
+
+const options = {
+  trustedIssuers: didSet([trustedIssuer.did]),
+  nowSec: testNowSec,
+  skewSec: 60,
+  tokenCharsMax: 16 * 1024,
+};
+
+async function accepted(token: string, nowSec = testNowSec): Promise<VerifiedCapability> {
+  const result = await verifyCapability(token, { ...options, nowSec });
+  if (isDenial(result)) throw new Error(`denied: ${result.reason} ${result.detail}`);
+  return result;
+}
+
+async function refused(token: string, changes: Partial<typeof options> = {}): Promise<Denial> {
+  const result = await verifyCapability(token, { ...options, ...changes });
+  if (!isDenial(result)) throw new Error('accepted');
+  return result;
+}
+
+describe('verifyCapability', () => {
+  it('accepts a good token and says what is in it', async () => {
+    const token = tokenWith({ constraints: { team_id: 'red', method: 'get_forecast' }, nbf: testNowSec - 50 });
+    expect(await accepted(token)).toEqual({
+      hash: expect.stringMatching(/^[0-9a-f]{64}$/),
+      issuer: trustedIssuer.did,
+      subject: 'did:talos:agent',
+      teamId: 'red',
+      scopes: [{ server: 'weather', method: 'get_forecast' }],
+      constraints: { team_id: 'red', method: 'get_forecast' },
+      issuedAtSec: testNowSec - 100,
+      notBeforeSec: testNowSec - 50,
+      expiresAtSec: testNowSec + 3_500,
+    });
+  });
+
+  it('puts a token without a team into the default one', async () => {
+    expect((await accepted(tokenWith())).teamId).toBe('default');
+  });
+
+  it('trusts an issuer in either spelling of its key', async () => {
+    const otherSpelling = [...options.trustedIssuers].find((did) => did !== trustedIssuer.did) ?? '';
+    expect((await accepted(tokenWith({ iss: otherSpelling }))).issuer).toBe(otherSpelling);
+  });
+
+  it('gives one token one hash, however its JSON is laid out', async () => {
+    const { claims } = decodeCapability(tokenWith(), 10_000) as { claims: object };
+    const laidOut = tokenOfText(JSON.stringify(Object.fromEntries(Object.entries(claims).reverse()), undefined, 2));
+    expect((await accepted(laidOut)).hash).toBe((await accepted(tokenWith())).hash);
+  });
+
+  it('gives every signature its own hash', async () => {
+    const other = tokenWith({ sub: 'did:talos:other' });
+    expect((await accepted(other)).hash).not.toBe((await accepted(tokenWith())).hash);
+  });
+
+  it('reads several scopes', async () => {
+    const { scopes } = await accepted(tokenWith({ scope: 'tool:git tool:*/method:ping' }));
+    expect(scopes).toEqual([{ server: 'git' }, { server: anyValue, method: 'ping' }]);
+  });
+
+  it('reads the older spelling of a scope', async () => {
+    const older = tokenWith({ scope: 'tools/call', constraints: { tool: 'weather', method: 'get_forecast' } });
+    expect((await accepted(older)).scopes).toEqual([{ server: 'weather', method: 'get_forecast' }]);
+  });
+
+  it.each([
+    {},
+    { tool: 'weather' },
+    { method: 'get_forecast' },
+    { tool: 'weather', method: 7 },
+    { tool: ['weather'], method: 'get_forecast' },
+  ])('finds no meaning in the older spelling with %o', async (constraints) => {
+    const denial = await refused(tokenWith({ scope: 'tools/call', constraints }));
+    expect(denial).toMatchObject({ reason: 'SCOPE_MISMATCH', detail: 'scope_malformed' });
+  });
+
+  it('accepts an empty delegation chain', async () => {
+    expect((await accepted(tokenWith({ delegatable: true, delegation_chain: [] }))).subject).toBe('did:talos:agent');
+  });
+
+  it.each(wrongTokens)('refuses: $name', async ({ token, reason, detail }) => {
+    const denial = await refused(token);
+    expect(denial.reason).toBe(reason);
+    expect(denial.detail).toBe(detail);
+  });
+
+  it('tells the outside nothing but the reason', async () => {
+    for (const { token } of wrongTokens) {
+      const { message } = await refused(token);
+      expect(message).toMatch(/^[A-Z][a-z ,']+\.$/);
+      expect(message.length).toBeLessThan(80);
+    }
+  });
+
+  it('trusts nobody when nobody is configured', async () => {
+    const denial = await refused(tokenWith(), { trustedIssuers: new Set() });
+    expect(denial).toMatchObject({ reason: 'SIGNATURE_INVALID', detail: 'issuer_untrusted' });
+  });
+
+  it('refuses an issuer that was configured but does not resolve', async () => {
+    const token = tokenOfText(signedText(goodClaims({ iss: 'issuer' })));
+    const denial = await refused(token, { trustedIssuers: new Set(['issuer']) });
+    expect(denial.detail).toBe('signature_wrong');
+  });
+
+  it('says nothing about times or scope before the signature is known to be good', async () => {
+    const forged = tokenOfText(signedText(goodClaims({ exp: 1, scope: 'nonsense' }), strangeIssuer));
+    expect((await refused(forged)).detail).toBe('signature_wrong');
+  });
+
+  it('judges the clock before the scope', async () => {
+    expect((await refused(tokenWith({ iat: 0, exp: 1, scope: 'nonsense' }))).reason).toBe('EXPIRED');
+  });
+});
+
+describe('times, with a skew of 60 seconds both ways', () => {
+  it.each([
+    ['the last second of the skew after expiry', { exp: testNowSec - 59 }],
+    ['the first second of the skew before issue', { iat: testNowSec + 60 }],
+    ['the first second of the skew before its start', { nbf: testNowSec + 60 }],
+    ['a start in a constraint', { constraints: { nbf: testNowSec + 60 } }],
+  ])('accepts %s', async (_, changes) => {
+    expect(await accepted(tokenWith(changes))).toHaveProperty('subject');
+  });
+
+  it('takes the later of two starts', async () => {
+    const late = { nbf: testNowSec + 61 };
+    expect((await refused(tokenWith({ nbf: testNowSec, constraints: late }))).detail).toBe('not_yet_valid');
+    expect((await refused(tokenWith({ ...late, constraints: { nbf: testNowSec } }))).detail).toBe('not_yet_valid');
+  });
+
+  it('is the same rule for a token that is remembered', async () => {
+    const remembered = await accepted(tokenWith({ exp: testNowSec + 10, nbf: testNowSec }));
+    expect(checkValidityNow(remembered, testNowSec + 69, 60)).toBeUndefined();
+    expect(checkValidityNow(remembered, testNowSec + 70, 60)).toMatchObject({ reason: 'EXPIRED' });
+    expect(checkValidityNow(remembered, testNowSec - 61, 60)).toMatchObject({ detail: 'not_yet_valid' });
+    expect(checkValidityNow(remembered, testNowSec - 161, 60)).toMatchObject({ detail: 'issued_in_future' });
+  });
+});
+
+describe('grantCapability', () => {
+  const grant = {
+    privateKey: trustedIssuer.privateKey,
+    issuer: trustedIssuer.did,
+    subject: 'did:talos:agent',
+    scope: 'tool:weather',
+    nowSec: testNowSec,
+    ttlSec: 3_600,
+  };
+
+  it('makes tokens that verify', async () => {
+    const token = grantCapability({ ...grant, constraints: { paths: ['/docs/**'] }, delegatable: false });
+    expect(await accepted(token)).toMatchObject({
+      scopes: [{ server: 'weather' }],
+      constraints: { paths: ['/docs/**'] },
+      issuedAtSec: testNowSec,
+      expiresAtSec: testNowSec + 3_600,
+    });
+  });
+
+  it.each([
+    ['an empty subject', { subject: '' }],
+    ['a reserved subject', { subject: 'anonymous' }],
+    ['an empty scope', { scope: '' }],
+    ['a null constraint', { constraints: { method: null } }],
+    ['a fraction', { constraints: { max_calls: 0.5 } }],
+    ['a time that is no whole second', { nowSec: testNowSec + 0.5 }],
+    ['a life beyond the calendar', { ttlSec: 1e12 }],
+  ])('does not sign %s', (_, changes) => {
+    expect(() => grantCapability({ ...grant, ...changes })).toThrow(TalosError);
+  });
+});
