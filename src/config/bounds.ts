@@ -14,7 +14,7 @@ export const bounds = {
   pathParameterCharsMax: 1024,
   jsonDepthMax: 32,
   requestIdCharsMax: 128,
-  shutdownDrainMs: 30_000,
+  serviceProbeTimeoutMs: 2_000,
   listEventsDefault: 100,
   listEventsMax: 500,
 
@@ -101,10 +101,12 @@ export const bounds = {
 
   // The configuration
   configFileBytesMax: 1024 * 1024,
+  configAliasesMax: 100,
   settingTextCharsMax: 256,
   settingListItemsMax: 1_000,
   quotedValueCharsMax: 60,
   toolServersMax: 256,
+  shutdownDrainSecDefault: 30,
   shutdownDrainSecMin: 1,
   shutdownDrainSecMax: 300,
   adminSecretCharsMin: 16,

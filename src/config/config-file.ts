@@ -101,15 +101,18 @@ function parseYaml(text: string, path: string, findings: Findings): Record<strin
   for (const error of [...document.errors, ...document.warnings]) {
     findings.problem(`${path} is not valid YAML at line ${lines.linePos(error.pos[0]).line} (${error.code}).`);
   }
-  if (document.errors.length > 0) return undefined;
-  return asMap(toPlain(document), path, findings);
+  return document.errors.length > 0 ? undefined : toMap(document, path, findings);
 }
 
-function toPlain(document: ReturnType<typeof parseDocument>): unknown {
+function toMap(
+  document: ReturnType<typeof parseDocument>,
+  path: string,
+  findings: Findings,
+): Record<string, unknown> | undefined {
   try {
-    return document.toJS({ maxAliasCount: 100 }) ?? {};
+    return asMap(document.toJS({ maxAliasCount: bounds.configAliasesMax }) ?? {}, path, findings);
   } catch {
-    // Too many aliases: refused below, where a map is expected.
+    findings.problem(`${path} has an alias (*name) without its anchor, or aliases that expand without measure.`);
     return undefined;
   }
 }

@@ -182,7 +182,7 @@ export const settings = {
     env: ['SHUTDOWN_DRAIN_TIMEOUT_SECONDS'],
     file: ['shutdown_drain_timeout_seconds'],
     parse: parseInteger(bounds.shutdownDrainSecMin, bounds.shutdownDrainSecMax, 'a number of seconds'),
-    default: bounds.shutdownDrainMs / 1000,
+    default: bounds.shutdownDrainSecDefault,
     meaning: 'How long requests in flight may take to finish after SIGTERM.',
   }),
   auditIpHmacKey: setting<Secret | undefined>({

@@ -98,6 +98,7 @@ function headerProblems(headers: Readonly<Record<string, string>>): (string | un
 function headerProblem(name: string, value: string): string | undefined {
   if (!headerName.test(name)) return 'a header has a name that HTTP does not allow';
   const lower = name.toLowerCase();
-  if (reservedHeaders.has(lower) || lower.startsWith('mcp-')) return `the header '${lower}' is set by the gateway itself`;
+  if (reservedHeaders.has(lower) || lower.startsWith('mcp-'))
+    return `the header '${lower}' is set by the gateway itself`;
   return headerValue.test(value) ? undefined : `the header '${lower}' has a value that HTTP does not allow`;
 }

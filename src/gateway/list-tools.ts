@@ -57,7 +57,7 @@ export function createListTools(options: ListToolsOptions): ListTools {
       const { caller, serverId, signal } = request;
       await permit('mcp.tools.list', request, mayReach(caller, serverId));
       const tools = await find(serverId).listTools(signal);
-      return tools.filter(({ name }) => mayCall(caller, serverId, name).allow).map(({ definition }) => definition);
+      return tools.filter(({ name }) => mayCall(caller, serverId, name).allow);
     },
     async tool(request) {
       const { caller, serverId, toolName, signal } = request;

@@ -22,8 +22,6 @@ declare module 'fastify' {
     legacyErrorKey?: LegacyErrorKey;
     /** Answered also while the gateway shuts down. */
     answersDuringShutdown?: boolean;
-    /** Not a surface of its own: a page, script or style of the documentation. */
-    isDocumentation?: boolean;
   }
   interface FastifyRequest {
     /** Set by `authenticated` before the body is read. */

@@ -5,11 +5,17 @@ import { type Surface, type SurfaceId, surfaceOf, surfaces } from '../core/surfa
 /** Stops the start when a route is registered that the surface table does not know. */
 export function guardSurfaces(app: FastifyInstance): void {
   app.addHook('onRoute', (route: RouteOptions) => {
-    const { surface, isDocumentation } = route.config ?? {};
-    if (surface === undefined && isDocumentation !== true && !isPreflight(route)) {
+    // The pages, scripts and styles of the documentation are one surface.
+    if (isDocumentation(route)) route.config = { ...route.config, surface: 'docs.ui' };
+    if (route.config?.surface === undefined && !isPreflight(route)) {
       throw new Error(`The route ${String(route.method)} ${route.url} has no entry in the surface table.`);
     }
   });
+}
+
+function isDocumentation(route: RouteOptions): boolean {
+  const { template } = surfaces['docs.ui'];
+  return route.url === template || route.url.startsWith(`${template}/`);
 }
 
 // `@fastify/cors` answers preflights on a route of its own.
@@ -19,9 +25,8 @@ function isPreflight(route: RouteOptions): boolean {
 
 /** The template of the surface that a request reached, for metrics and logs: never the raw path. */
 export function endpointOf(request: FastifyRequest): string {
-  const { surface, isDocumentation } = request.routeOptions.config ?? {};
-  if (surface !== undefined) return surfaceOf(surface).template;
-  return isDocumentation === true ? surfaces['docs.ui'].template : 'unmatched';
+  const surface = request.routeOptions.config?.surface;
+  return surface === undefined ? 'unmatched' : surfaceOf(surface).template;
 }
 
 const patterns = Object.keys(surfaces).map((id) => {

@@ -2,8 +2,9 @@
  * What tools one server has, as it last said: believed for a bounded time, or until there is reason to doubt it. Whoever
  * asks while the list is being fetched shares that fetch. A list that cannot be refreshed is not believed any longer.
  */
-import { isJsonObject, type JsonValue } from '../core/json.ts';
+
 import type { Clock } from '../core/clock.ts';
+import { isJsonObject, type JsonValue } from '../core/json.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { Deadline } from './deadline.ts';
 import type { InputValidators } from './input-validator.ts';
@@ -51,7 +52,7 @@ export class Catalog {
   #snapshot: Snapshot | undefined;
   #doubts = 0;
   #doubtsMet = 0;
-  #said = new Set<string>();
+  readonly #said = new Set<string>();
 
   constructor(options: CatalogOptions) {
     this.#options = options;
@@ -81,7 +82,10 @@ export class Catalog {
 
   async #fresh(deadline: Deadline): Promise<Snapshot> {
     const snapshot = this.#snapshot;
-    const believed = snapshot !== undefined && this.#doubts === this.#doubtsMet && this.#age(snapshot) < this.#options.bounds.toolListFreshMs;
+    const believed =
+      snapshot !== undefined &&
+      this.#doubts === this.#doubtsMet &&
+      this.#age(snapshot) < this.#options.bounds.toolListFreshMs;
     return believed ? snapshot : this.#fetch(deadline);
   }
 
@@ -110,7 +114,11 @@ export class Catalog {
       if (problem !== undefined) this.#say(`a tool is not offered: ${problem}`, tool);
       else this.#add(tool as ToolDefinition, entries);
     }
-    return { definitions: [...entries.values()].map(({ definition }) => definition), entries, fetchedAtMs: this.#options.clock.monotonic() };
+    return {
+      definitions: [...entries.values()].map(({ definition }) => definition),
+      entries,
+      fetchedAtMs: this.#options.clock.monotonic(),
+    };
   }
 
   #problemOf(tool: JsonValue, entries: ReadonlyMap<string, Entry>): string | undefined {
@@ -154,4 +162,3 @@ export class Catalog {
     this.#options.log.warn({ server: this.#options.serverId, ...(name !== undefined && { tool: name }) }, problem);
   }
 }
-

@@ -38,7 +38,10 @@ export class ChangeListener {
       },
       (error: unknown) => {
         this.#state = 'closed';
-        this.#options.log.debug({ server: this.#options.spec.id, err: error }, 'the change stream of a tool server broke off');
+        this.#options.log.debug(
+          { server: this.#options.spec.id, err: error },
+          'the change stream of a tool server broke off',
+        );
       },
     );
   }

@@ -31,7 +31,9 @@ export class Deadline {
     const { signal } = this;
     const onAbort = () => onEnd('CALL_CANCELLED');
     const remaining = signal?.aborted ? 0 : this.remainingMs;
-    const timer = Number.isFinite(remaining) ? setTimeout(() => onEnd(this.ended ?? 'UPSTREAM_TIMEOUT'), remaining) : undefined;
+    const timer = Number.isFinite(remaining)
+      ? setTimeout(() => onEnd(this.ended ?? 'UPSTREAM_TIMEOUT'), remaining)
+      : undefined;
     signal?.addEventListener('abort', onAbort, { once: true });
     return () => {
       clearTimeout(timer);

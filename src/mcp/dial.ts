@@ -69,15 +69,16 @@ function safeLookup(): Lookup {
 function resolve(hostname: string): Promise<LookupAddress[]> {
   return new Promise((resolved, rejected) => {
     lookup(hostname, { all: true }, (error, addresses) => {
-      if (error) return rejected(error);
-      const allowed = addresses.filter(({ address }) => !isForbiddenAddress(address));
-      return allowed.length === 0 ? rejected(new ForbiddenAddress()) : resolved(allowed);
+      const allowed = addresses?.filter(({ address }) => !isForbiddenAddress(address)) ?? [];
+      if (error) rejected(error);
+      else if (allowed.length === 0) rejected(new ForbiddenAddress());
+      else resolved(allowed);
     });
   });
 }
 
 function answer(found: LookupAddress[], options: LookupOptions, callback: Parameters<Lookup>[2]): void {
-  if (options.all) return callback(null, found);
   const [first] = found;
-  callback(null, first?.address ?? '', first?.family);
+  if (options.all) callback(null, found);
+  else callback(null, first?.address ?? '', first?.family);
 }

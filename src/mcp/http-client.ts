@@ -45,7 +45,14 @@ export class HttpClient {
   send({ method = 'POST', body, headers, deadline, onEvent = ignore }: HttpSend): Promise<HttpReply> {
     const all = [...this.#baseHeaders, ...headers];
     if (method === 'POST') all.push('content-type', 'application/json');
-    const request = { method, path: this.#path, headers: all, body: body ?? null, bodyBytesMax: this.#bodyBytesMax, onEvent };
+    const request = {
+      method,
+      path: this.#path,
+      headers: all,
+      body: body ?? null,
+      bodyBytesMax: this.#bodyBytesMax,
+      onEvent,
+    };
     return exchange(this.#pool, request, deadline);
   }
 
@@ -55,7 +62,13 @@ export class HttpClient {
 }
 
 function baseHeaders(configured: Readonly<Record<string, string>>): string[] {
-  return ['accept', 'application/json, text/event-stream', 'user-agent', 'talos-gateway', ...Object.entries(configured).flat()];
+  return [
+    'accept',
+    'application/json, text/event-stream',
+    'user-agent',
+    'talos-gateway',
+    ...Object.entries(configured).flat(),
+  ];
 }
 
 export function requestIdHeader({ requestId }: Pick<RpcRequest, 'requestId'>): string[] {

@@ -10,7 +10,16 @@ import { Deadline } from './deadline.ts';
 import { type Era, encodeForEra, eraHeaders, sessionHeaders, strictnessOf } from './era.ts';
 import { HttpClient, requestIdHeader } from './http-client.ts';
 import type { HttpReply } from './http-exchange.ts';
-import { answerOf, encodeNotification, isRequest, isResponse, MessageFault, type RpcAnswer, readMessage, replyTo } from './json-rpc.ts';
+import {
+  answerOf,
+  encodeNotification,
+  isRequest,
+  isResponse,
+  MessageFault,
+  type RpcAnswer,
+  readMessage,
+  replyTo,
+} from './json-rpc.ts';
 import { negotiate } from './negotiate.ts';
 import { SingleFlight } from './single-flight.ts';
 import { UpstreamError, undispatched } from './upstream-error.ts';
@@ -41,13 +50,17 @@ export class HttpConnection implements Connection {
     if (first !== eraLost) return first;
     const second = await this.#attempt(await this.#establish(request.deadline), request);
     if (second !== eraLost) return second;
-    throw new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, inside: 'the server forgets every session at once' });
+    throw new UpstreamError('UPSTREAM_UNAVAILABLE', {
+      dispatched: false,
+      inside: 'the server forgets every session at once',
+    });
   }
 
   async close(): Promise<void> {
     this.#listener?.close();
     const era = this.#era;
-    if (era?.kind === 'session' && era.sessionId !== undefined) await this.#goodbye({ method: 'DELETE', headers: sessionHeaders(era) });
+    if (era?.kind === 'session' && era.sessionId !== undefined)
+      await this.#goodbye({ method: 'DELETE', headers: sessionHeaders(era) });
     await this.#client.close();
   }
 
@@ -66,7 +79,13 @@ export class HttpConnection implements Connection {
     const transport = spec.transport === 'http' ? 'http' : 'auto';
     const deadline = new Deadline(clock, bounds.upstreamListTimeoutMs);
     const nextId = () => ++this.#lastId;
-    const era = await negotiate({ client: this.#client, transport, deadline, depthMax: bounds.upstreamResponseDepthMax, nextId });
+    const era = await negotiate({
+      client: this.#client,
+      transport,
+      deadline,
+      depthMax: bounds.upstreamResponseDepthMax,
+      nextId,
+    });
     this.#era = era;
     this.#listener = new ChangeListener(this.#client, this.#options, era, (raw) => this.#unsolicited(era, raw));
     log.debug({ server: spec.id, era: era.kind }, 'negotiated with a tool server');
@@ -146,7 +165,11 @@ export class HttpConnection implements Connection {
   }
 
   /** An HTTP status other than 200: a lost session, a JSON-RPC error in the body, or nothing that we understand. */
-  #readRefusal(era: Era, id: number, { status, body }: Extract<HttpReply, { kind: 'body' }>): RpcAnswer | typeof eraLost {
+  #readRefusal(
+    era: Era,
+    id: number,
+    { status, body }: Extract<HttpReply, { kind: 'body' }>,
+  ): RpcAnswer | typeof eraLost {
     if (era.kind === 'session' && era.sessionId !== undefined && status === 404) return eraLost;
     if (status < 400) throw invalid(`HTTP ${status} in place of an answer`);
     const answer = this.#refusalAnswer(era, id, status, body);
@@ -177,7 +200,11 @@ export class HttpConnection implements Connection {
   }
 
   /** A message that nobody waits for; a server that does not take it misses nothing. */
-  async #goodbye(message: { readonly method?: 'DELETE'; readonly body?: string; readonly headers: string[] }): Promise<void> {
+  async #goodbye(message: {
+    readonly method?: 'DELETE';
+    readonly body?: string;
+    readonly headers: string[];
+  }): Promise<void> {
     const { clock, bounds, log, spec } = this.#options;
     try {
       await this.#client.send({ ...message, deadline: new Deadline(clock, bounds.upstreamGoodbyeTimeoutMs) });
@@ -207,7 +234,11 @@ function rethrowDispatched(error: unknown): never {
 
 async function pause(ms: number, deadline: Deadline): Promise<void> {
   try {
-    await delay(Math.min(ms, deadline.remainingMs), undefined, deadline.signal === undefined ? {} : { signal: deadline.signal });
+    await delay(
+      Math.min(ms, deadline.remainingMs),
+      undefined,
+      deadline.signal === undefined ? {} : { signal: deadline.signal },
+    );
   } catch {
     // The exchange that follows meets the same signal and reports it.
   }

@@ -29,7 +29,12 @@ export interface HttpRequest {
 export type HttpReply =
   | { readonly kind: 'body'; readonly status: number; readonly headers: IncomingHttpHeaders; readonly body: Buffer }
   /** An event stream brought the answer. `raw` are the exact bytes of that event's data. */
-  | { readonly kind: 'answer'; readonly headers: IncomingHttpHeaders; readonly message: JsonObject; readonly raw: Buffer }
+  | {
+      readonly kind: 'answer';
+      readonly headers: IncomingHttpHeaders;
+      readonly message: JsonObject;
+      readonly raw: Buffer;
+    }
   /** An event stream ended without one. */
   | { readonly kind: 'ended'; readonly lastEventId: string | undefined; readonly retryMs: number | undefined };
 
@@ -57,10 +62,15 @@ class Exchange implements Dispatcher.DispatchHandler {
   #status = 0;
   #headers: IncomingHttpHeaders = {};
   #events: SseParser | undefined;
-  #chunks: Buffer[] = [];
+  readonly #chunks: Buffer[] = [];
   #bytes = 0;
 
-  constructor(request: HttpRequest, deadline: Deadline, resolve: (reply: HttpReply) => void, reject: (error: UpstreamError) => void) {
+  constructor(
+    request: HttpRequest,
+    deadline: Deadline,
+    resolve: (reply: HttpReply) => void,
+    reject: (error: UpstreamError) => void,
+  ) {
     this.#request = request;
     this.#resolve = resolve;
     this.#reject = reject;
@@ -69,29 +79,29 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** Called when the request has its connection, just before it is written. */
   onRequestStart(controller: Dispatcher.DispatchController): void {
-    if (this.#failure !== undefined) return controller.abort(this.#failure);
-    this.#controller = controller;
-    this.#sent = true;
+    if (this.#failure === undefined) {
+      this.#controller = controller;
+      this.#sent = true;
+    } else {
+      controller.abort(this.#failure);
+    }
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) return;
     this.#status = status;
     this.#headers = headers;
-    if (Number(headers['content-length']) > this.#request.bodyBytesMax) return this.#fail(this.#tooLarge());
-    if (status === 200 && isEventStream(headers)) {
+    if (Number(headers['content-length']) > this.#request.bodyBytesMax) {
+      this.#fail(this.#tooLarge());
+    } else if (status === 200 && isEventStream(headers)) {
       this.#events = new SseParser(this.#request.bodyBytesMax, (event) => this.#onEvent(event));
     }
   }
 
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#settled) return;
-    if (this.#events === undefined) return this.#addToBody(chunk);
-    try {
-      this.#events.push(chunk);
-    } catch (error) {
-      this.#fail(error instanceof LineTooLong ? this.#tooLarge() : this.#invalid(error));
-    }
+    if (this.#events === undefined) this.#addToBody(chunk);
+    else this.#addToEvents(this.#events, chunk);
   }
 
   onResponseEnd(): void {
@@ -110,6 +120,14 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#bytes += chunk.length;
     if (this.#bytes > this.#request.bodyBytesMax) this.#fail(this.#tooLarge());
     else this.#chunks.push(chunk);
+  }
+
+  #addToEvents(events: SseParser, chunk: Buffer): void {
+    try {
+      events.push(chunk);
+    } catch (error) {
+      this.#fail(error instanceof LineTooLong ? this.#tooLarge() : this.#invalid(error));
+    }
   }
 
   #onEvent(event: SseEvent): void {
@@ -155,7 +173,8 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** Cut off in the middle of an answer, or not HTTP at all, is an invalid answer; cut off before it is unavailability. */
   #connectionFailure(cause: Error): UpstreamError {
-    const answered = this.#status !== 0 || cause instanceof errors.HTTPParserError || cause instanceof errors.HeadersOverflowError;
+    const answered =
+      this.#status !== 0 || cause instanceof errors.HTTPParserError || cause instanceof errors.HeadersOverflowError;
     const code = answered ? 'UPSTREAM_INVALID_RESPONSE' : 'UPSTREAM_UNAVAILABLE';
     return new UpstreamError(code, { dispatched: this.#sent, cause });
   }

@@ -62,11 +62,15 @@ export type Strictness = 'strict' | 'lenient';
  */
 export function answerOf(message: JsonObject, raw: Buffer, id: number, strictness: Strictness): RpcAnswer {
   const { jsonrpc, error } = { jsonrpc: message['jsonrpc'], error: message['error'] };
-  if (jsonrpc !== '2.0' && !(strictness === 'lenient' && jsonrpc === undefined)) throw new MessageFault('not JSON-RPC 2.0');
+  if (jsonrpc !== '2.0' && !(strictness === 'lenient' && jsonrpc === undefined))
+    throw new MessageFault('not JSON-RPC 2.0');
   if (!isResponse(message)) throw new MessageFault('not a response');
   const failed = error !== undefined && error !== null;
-  if (message['id'] !== id && !(failed && message['id'] === null)) throw new MessageFault('a response to another request');
-  return failed ? { kind: 'error', error: errorOf(error, strictness), raw } : { kind: 'result', result: resultOf(message), raw };
+  if (message['id'] !== id && !(failed && message['id'] === null))
+    throw new MessageFault('a response to another request');
+  return failed
+    ? { kind: 'error', error: errorOf(error, strictness), raw }
+    : { kind: 'result', result: resultOf(message), raw };
 }
 
 function resultOf(message: JsonObject): JsonObject {

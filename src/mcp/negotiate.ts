@@ -6,10 +6,27 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { isJsonObject, type JsonObject } from '../core/json.ts';
 import type { Deadline } from './deadline.ts';
-import { type Era, envelope, initializeParams, sessionHeaders, sessionVersions, statelessHeaders, statelessVersion } from './era.ts';
+import {
+  type Era,
+  envelope,
+  initializeParams,
+  sessionHeaders,
+  sessionVersions,
+  statelessHeaders,
+  statelessVersion,
+} from './era.ts';
 import type { HttpClient } from './http-client.ts';
 import type { HttpReply } from './http-exchange.ts';
-import { answerOf, encodeNotification, encodeRequest, isResponse, MessageFault, methodNotFound, type RpcAnswer, readMessage } from './json-rpc.ts';
+import {
+  answerOf,
+  encodeNotification,
+  encodeRequest,
+  isResponse,
+  MessageFault,
+  methodNotFound,
+  type RpcAnswer,
+  readMessage,
+} from './json-rpc.ts';
 import { UpstreamError } from './upstream-error.ts';
 
 export interface Negotiation {
@@ -36,20 +53,30 @@ export async function negotiate(negotiation: Negotiation): Promise<Era> {
 
 /** The stateless era, or undefined when the server gives no sign of knowing it. */
 async function discover(negotiation: Negotiation): Promise<Era | undefined> {
-  const probe = await ask(negotiation, 'server/discover', { _meta: envelope }, statelessHeaders('server/discover', undefined));
+  const probe = await ask(
+    negotiation,
+    'server/discover',
+    { _meta: envelope },
+    statelessHeaders('server/discover', undefined),
+  );
   assertNotFailing(probe);
   if (probe.answer?.kind === 'error') return refuseOnlyNewer(probe.answer);
   const result = probe.answer?.result ?? {};
   const { versions, capabilities } = { versions: result['supportedVersions'], capabilities: result['capabilities'] };
   if (!Array.isArray(versions) || !versions.includes(statelessVersion)) return undefined;
-  return { kind: 'stateless', protocolVersion: statelessVersion, announcesToolChanges: announcesToolChanges(capabilities) };
+  return {
+    kind: 'stateless',
+    protocolVersion: statelessVersion,
+    announcesToolChanges: announcesToolChanges(capabilities),
+  };
 }
 
 function refuseOnlyNewer(answer: Extract<RpcAnswer, { kind: 'error' }>): undefined {
   if (answer.error.code !== unsupportedVersion || !isJsonObject(answer.error.data)) return;
   const supported = answer.error.data['supported'];
   if (!Array.isArray(supported) || supported.length === 0) return;
-  if (supported.every((version) => String(version) > statelessVersion)) throw invalid('the server speaks only newer protocol versions');
+  if (supported.every((version) => String(version) > statelessVersion))
+    throw invalid('the server speaks only newer protocol versions');
 }
 
 /** A session, or undefined when the server shows (and `auto` allows) that it knows no MCP handshake. */
@@ -67,11 +94,19 @@ async function initialize(negotiation: Negotiation): Promise<Era | undefined> {
 
 function sessionFrom({ answer, headers }: Probe): Extract<Era, { kind: 'session' }> | undefined {
   if (answer?.kind !== 'result') return undefined;
-  const { version, capabilities } = { version: answer.result['protocolVersion'], capabilities: answer.result['capabilities'] };
+  const { version, capabilities } = {
+    version: answer.result['protocolVersion'],
+    capabilities: answer.result['capabilities'],
+  };
   if (typeof version !== 'string') return undefined;
   if (!sessionVersions.includes(version)) throw invalid('the server chose a protocol version that was not offered');
   const sessionId = sessionIdFrom(headers);
-  return { kind: 'session', protocolVersion: version, sessionId, announcesToolChanges: announcesToolChanges(capabilities) };
+  return {
+    kind: 'session',
+    protocolVersion: version,
+    sessionId,
+    announcesToolChanges: announcesToolChanges(capabilities),
+  };
 }
 
 function sessionIdFrom(headers: IncomingHttpHeaders): string | undefined {
@@ -86,7 +121,12 @@ async function confirm({ client, deadline }: Negotiation, session: Extract<Era, 
   await client.send({ body, headers: sessionHeaders(session), deadline });
 }
 
-async function ask(negotiation: Negotiation, method: string, params: JsonObject, headers: readonly string[]): Promise<Probe> {
+async function ask(
+  negotiation: Negotiation,
+  method: string,
+  params: JsonObject,
+  headers: readonly string[],
+): Promise<Probe> {
   const { client, deadline, depthMax } = negotiation;
   const id = negotiation.nextId();
   const onEvent = (event: { readonly data: Buffer }) => {
@@ -130,4 +170,3 @@ function announcesToolChanges(capabilities: unknown): boolean {
 function invalid(inside: string): UpstreamError {
   return new UpstreamError('UPSTREAM_INVALID_RESPONSE', { dispatched: false, inside });
 }
-

@@ -42,13 +42,16 @@ export class SseParser {
   #line(bytes: Buffer): void {
     const line = this.#atStart && bytes.subarray(0, 3).equals(byteOrderMark) ? bytes.subarray(3) : bytes;
     this.#atStart = false;
-    if (line.length === 0) return this.#dispatch();
-    const split = line.indexOf(colon);
+    if (line.length === 0) this.#dispatch();
     // A line that starts with a colon is a comment.
-    if (split === 0) return;
-    if (split === -1) return this.#field(line.toString('latin1'), Buffer.alloc(0));
-    const from = line[split + 1] === space ? split + 2 : split + 1;
-    this.#field(line.toString('latin1', 0, split), line.subarray(from));
+    else if (line[0] !== colon) this.#fieldLine(line);
+  }
+
+  #fieldLine(line: Buffer): void {
+    const split = line.indexOf(colon);
+    const nameEnd = split === -1 ? line.length : split;
+    const from = line[nameEnd + 1] === space ? nameEnd + 2 : nameEnd + 1;
+    this.#field(line.toString('latin1', 0, nameEnd), line.subarray(from));
   }
 
   #field(name: string, value: Buffer): void {

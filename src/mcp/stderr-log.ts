@@ -4,7 +4,10 @@ import type { ConnectionOptions } from './connection.ts';
 
 const windowMs = 60_000;
 
-export function logStderr(stream: Readable, { spec, clock, log, bounds }: Omit<ConnectionOptions, 'onToolsChanged'>): void {
+export function logStderr(
+  stream: Readable,
+  { spec, clock, log, bounds }: Omit<ConnectionOptions, 'onToolsChanged'>,
+): void {
   let rest = '';
   let windowEndsAtMs = 0;
   let lines = 0;
@@ -15,8 +18,10 @@ export function logStderr(stream: Readable, { spec, clock, log, bounds }: Omit<C
       lines = 0;
     }
     lines++;
-    if (lines === bounds.stdioStderrLinesPerMinuteMax) log.warn({ server: spec.id }, 'a tool server writes too much; dropping for a minute');
-    if (lines < bounds.stdioStderrLinesPerMinuteMax && line !== '') log.info({ server: spec.id, stderr: line }, 'a tool server wrote');
+    if (lines === bounds.stdioStderrLinesPerMinuteMax)
+      log.warn({ server: spec.id }, 'a tool server writes too much; dropping for a minute');
+    if (lines < bounds.stdioStderrLinesPerMinuteMax && line !== '')
+      log.info({ server: spec.id, stderr: line }, 'a tool server wrote');
   };
 
   stream.setEncoding('utf8');

@@ -9,7 +9,16 @@ import { Backoff } from './backoff.ts';
 import type { Connection, ConnectionOptions, RpcRequest } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { type Era, encodeForEra, initializeParams, sessionVersions, statelessVersion } from './era.ts';
-import { answerOf, encodeNotification, isRequest, isResponse, MessageFault, type RpcAnswer, readMessage, replyTo } from './json-rpc.ts';
+import {
+  answerOf,
+  encodeNotification,
+  isRequest,
+  isResponse,
+  MessageFault,
+  type RpcAnswer,
+  readMessage,
+  replyTo,
+} from './json-rpc.ts';
 import { SingleFlight } from './single-flight.ts';
 import { StdioProcess } from './stdio-process.ts';
 import { UpstreamError, undispatched } from './upstream-error.ts';
@@ -29,7 +38,12 @@ interface Run {
   state: 'starting' | 'ready' | 'over';
 }
 
-const sessionEra: Era = { kind: 'session', protocolVersion: sessionVersions[0] as string, sessionId: undefined, announcesToolChanges: true };
+const sessionEra: Era = {
+  kind: 'session',
+  protocolVersion: sessionVersions[0] as string,
+  sessionId: undefined,
+  announcesToolChanges: true,
+};
 const statelessEra: Era = { kind: 'stateless', protocolVersion: statelessVersion, announcesToolChanges: false };
 const unsupportedVersion = -32_022;
 
@@ -44,7 +58,11 @@ export class StdioConnection implements Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     const { clock, bounds } = options;
-    this.#backoff = new Backoff({ clock, minMs: bounds.stdioRestartBackoffMinMs, maxMs: bounds.stdioRestartBackoffMaxMs });
+    this.#backoff = new Backoff({
+      clock,
+      minMs: bounds.stdioRestartBackoffMinMs,
+      maxMs: bounds.stdioRestartBackoffMaxMs,
+    });
   }
 
   async request(request: RpcRequest): Promise<RpcAnswer> {
@@ -106,7 +124,8 @@ export class StdioConnection implements Connection {
       return;
     }
     const version = answer.result['protocolVersion'];
-    if (typeof version !== 'string' || !sessionVersions.includes(version)) throw invalid('it chose a protocol version that was not offered');
+    if (typeof version !== 'string' || !sessionVersions.includes(version))
+      throw invalid('it chose a protocol version that was not offered');
     run.process.write(encodeNotification('notifications/initialized'));
   }
 
@@ -116,7 +135,9 @@ export class StdioConnection implements Connection {
     const message = encodeForEra(run.era, id, request.method, request.params);
     if (!run.process.write(message)) return Promise.reject(new UpstreamError('UPSTREAM_BUSY', { dispatched: false }));
     return new Promise((resolve, reject) => {
-      const unwatch = request.deadline.watch((end) => this.#giveUp(run, id, request.method, new UpstreamError(end, { dispatched: true })));
+      const unwatch = request.deadline.watch((end) =>
+        this.#giveUp(run, id, request.method, new UpstreamError(end, { dispatched: true })),
+      );
       run.pending.set(id, {
         settle: (answer) => resolve(settled(run, id, unwatch, answer)),
         fail: (error) => reject(settled(run, id, unwatch, error)),
@@ -129,7 +150,9 @@ export class StdioConnection implements Connection {
     run.pending.get(id)?.fail(error);
     // The handshake cannot be cancelled (MCP 2025-11-25, Cancellation).
     if (method === 'initialize') return;
-    run.process.write(encodeNotification('notifications/cancelled', { requestId: id, reason: 'the caller no longer waits' }));
+    run.process.write(
+      encodeNotification('notifications/cancelled', { requestId: id, reason: 'the caller no longer waits' }),
+    );
   }
 
   #onLine(run: Run, line: Buffer): void {
@@ -138,7 +161,10 @@ export class StdioConnection implements Connection {
       this.#onMessage(run, readMessage(line, this.#options.bounds.upstreamResponseDepthMax), line);
     } catch (error) {
       if (!(error instanceof MessageFault)) throw error;
-      this.#options.log.debug({ server: this.#options.spec.id, reason: error.message }, 'a tool server wrote a line that is no message');
+      this.#options.log.debug(
+        { server: this.#options.spec.id, reason: error.message },
+        'a tool server wrote a line that is no message',
+      );
     }
   }
 
@@ -186,7 +212,10 @@ export class StdioConnection implements Connection {
     if (this.#closed) return;
     const { clock, log, spec } = this.#options;
     this.#backoff.failed(clock.monotonic() - run.startedAtMs);
-    log.warn({ server: spec.id, reason, retryInMs: Math.ceil(this.#backoff.waitMs) }, 'the process of a tool server ended');
+    log.warn(
+      { server: spec.id, reason, retryInMs: Math.ceil(this.#backoff.waitMs) },
+      'the process of a tool server ended',
+    );
   }
 }
 
@@ -203,7 +232,8 @@ function failAll(run: Run, error: () => UpstreamError): void {
 /** A server of the stateless era refuses `initialize` and names what it speaks. */
 function eraAfterRefusal({ error }: Extract<RpcAnswer, { kind: 'error' }>): Era {
   const supported = isJsonObject(error.data) ? error.data['supported'] : undefined;
-  if (error.code === unsupportedVersion && Array.isArray(supported) && supported.includes(statelessVersion)) return statelessEra;
+  if (error.code === unsupportedVersion && Array.isArray(supported) && supported.includes(statelessVersion))
+    return statelessEra;
   throw invalid(`it refused to initialize (JSON-RPC error ${error.code})`);
 }
 

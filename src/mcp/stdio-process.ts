@@ -137,6 +137,15 @@ export class StdioProcess {
 /** What every server gets. Not inherited: the gateway's environment holds its secrets. */
 function defaultEnvironment(): Record<string, string> {
   // The folder of the running Node first, so that `node` and `npx` are those that run the gateway.
-  const path = [dirname(process.execPath), '/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin', '/opt/homebrew/bin'];
+  const path = [
+    dirname(process.execPath),
+    '/usr/local/sbin',
+    '/usr/local/bin',
+    '/usr/sbin',
+    '/usr/bin',
+    '/sbin',
+    '/bin',
+    '/opt/homebrew/bin',
+  ];
   return { PATH: path.join(delimiter), HOME: homedir(), LANG: 'C.UTF-8' };
 }

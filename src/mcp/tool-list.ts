@@ -25,7 +25,8 @@ export async function listTools(connection: Connection, bounds: McpBounds, deadl
     bytes += page.bytes;
     if (bytes > bounds.toolListBytesMax) throw new UpstreamError('UPSTREAM_RESPONSE_TOO_LARGE', { dispatched: false });
     tools.push(...page.tools.slice(0, bounds.toolsPerServerMax + 1));
-    if (tools.length > bounds.toolsPerServerMax) return { tools: tools.slice(0, bounds.toolsPerServerMax), cut: 'it has too many tools' };
+    if (tools.length > bounds.toolsPerServerMax)
+      return { tools: tools.slice(0, bounds.toolsPerServerMax), cut: 'it has too many tools' };
     cursor = page.nextCursor;
     if (cursor === undefined) return { tools };
     if (cursors.has(cursor)) return { tools, cut: 'its pages lead in a circle' };
@@ -49,7 +50,11 @@ async function listPage(connection: Connection, deadline: Deadline, cursor: stri
   if (answer.kind === 'error') throw invalid(`tools/list was answered with the JSON-RPC error ${answer.error.code}`);
   const { tools, nextCursor } = { tools: answer.result['tools'], nextCursor: answer.result['nextCursor'] };
   if (!Array.isArray(tools)) throw invalid('tools/list was answered without tools');
-  return { tools, bytes: answer.raw.length, nextCursor: typeof nextCursor === 'string' && nextCursor !== '' ? nextCursor : undefined };
+  return {
+    tools,
+    bytes: answer.raw.length,
+    nextCursor: typeof nextCursor === 'string' && nextCursor !== '' ? nextCursor : undefined,
+  };
 }
 
 function invalid(inside: string): UpstreamError {

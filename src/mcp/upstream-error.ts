@@ -36,5 +36,9 @@ export class UpstreamError extends TalosError {
  */
 export function undispatched(error: unknown): unknown {
   if (!(error instanceof UpstreamError) || !error.dispatched) return error;
-  return new UpstreamError(error.code, { dispatched: false, cause: error.cause, ...(error.inside && { inside: error.inside }) });
+  return new UpstreamError(error.code, {
+    dispatched: false,
+    cause: error.cause,
+    ...(error.inside && { inside: error.inside }),
+  });
 }

@@ -22,6 +22,8 @@ export interface Telemetry {
   readonly toolAnswered: (call: { readonly serverId: string; readonly outcome: string; readonly seconds: number }) => void;
   readonly batchCommitted: (batch: { readonly records: number; readonly seconds: number }) => void;
   readonly batchFailed: (reason: string) => void;
+  /** Whether the last attempt to commit a batch failed. */
+  readonly isLogFailing: () => boolean;
   readonly exposition: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly latency: () => Promise<{ readonly p50Ms: number; readonly p95Ms: number }>;
   /** Requests answered since the start, health probes included. */
@@ -65,6 +67,7 @@ export function createTelemetry(options: { readonly level: string; readonly dest
       failing = true;
       metrics.commitFailures.inc();
     },
+    isLogFailing: () => failing,
     async exposition() {
       return { contentType: metrics.registry.contentType, text: await metrics.registry.metrics() };
     },

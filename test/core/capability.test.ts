@@ -72,6 +72,11 @@ describe('verifyCapability', () => {
     expect((await accepted(other)).hash).not.toBe((await accepted(tokenWith())).hash);
   });
 
+  it('minds nulls and fractions as values only, not as text', async () => {
+    const constraints = { a: 'null', b: '1.5', c: '"null', d: '\\"-0', null: true };
+    expect((await accepted(tokenWith({ constraints }))).constraints).toEqual(constraints);
+  });
+
   it('reads several scopes', async () => {
     const { scopes } = await accepted(tokenWith({ scope: 'tool:git tool:*/method:ping' }));
     expect(scopes).toEqual([{ server: 'git' }, { server: anyValue, method: 'ping' }]);

@@ -14,7 +14,9 @@ const hex = Buffer.from(raw).toString('hex');
 
 describe('parseDid', () => {
   it('finds the same key in both methods', () => {
-    expect(rawOf(didKeyFromPublicKey(trustedIssuer.publicKey))).toBe(rawOf(didTalosFromPublicKey(trustedIssuer.publicKey)));
+    expect(rawOf(didKeyFromPublicKey(trustedIssuer.publicKey))).toBe(
+      rawOf(didTalosFromPublicKey(trustedIssuer.publicKey)),
+    );
   });
 
   it('makes a key object once', () => {
@@ -107,9 +109,9 @@ describe('base58', () => {
 
 describeVectors('DID vectors', () => {
   it('derives the DID of a known seed', () => {
-    const file = vector<{ vectors: { inputs: { seed_hex: string }; expected: { did?: string; public_key_hex?: string } }[] }>(
-      'contracts/sdk/signing_verify.json',
-    );
+    const file = vector<{
+      vectors: { inputs: { seed_hex: string }; expected: { did?: string; public_key_hex?: string } }[];
+    }>('contracts/sdk/signing_verify.json');
     for (const { inputs, expected } of file.vectors.filter(({ expected }) => expected.did !== undefined)) {
       const issuer = issuerOfSeed(inputs.seed_hex);
       expect(issuer.did).toBe(expected.did);

@@ -13,12 +13,26 @@ describe('parseDuration', () => {
     expect(parseDuration(text)).toBe(seconds);
   });
 
-  it.each(['', '0s', '1', 'h', '-1h', '+1h', '1.5h', '1h30m', '1 h', ' 1h', '1H', '1y', '01h', '1e3s', '9999999999s', '1constructor'])(
-    'refuses "%s"',
-    (text) => {
-      expect(parseDuration(text)).toBeUndefined();
-    },
-  );
+  it.each([
+    '',
+    '0s',
+    '1',
+    'h',
+    '-1h',
+    '+1h',
+    '1.5h',
+    '1h30m',
+    '1 h',
+    ' 1h',
+    '1H',
+    '1y',
+    '01h',
+    '1e3s',
+    '9999999999s',
+    '1constructor',
+  ])('refuses "%s"', (text) => {
+    expect(parseDuration(text)).toBeUndefined();
+  });
 });
 
 describe('formatDuration', () => {

@@ -38,11 +38,14 @@ describe('parseScope', () => {
     ['tool:fs/method:a%2Fb%3Ac%25', { server: 'fs', method: 'a/b:c%' }],
     ['tool:fs/method:lire un fichier é', { server: 'fs', method: 'lire un fichier é' }],
     ['tool:fs/method:read%20file', { server: 'fs', method: 'read file' }],
-    ['tool:docs/method:rpc.resources.read/resource:file%3A%2F%2F%2Fa', {
-      server: 'docs',
-      method: 'rpc.resources.read',
-      resource: 'file:///a',
-    }],
+    [
+      'tool:docs/method:rpc.resources.read/resource:file%3A%2F%2F%2Fa',
+      {
+        server: 'docs',
+        method: 'rpc.resources.read',
+        resource: 'file:///a',
+      },
+    ],
     ['tool:docs/resource:*', { server: 'docs', resource: anyValue }],
     ['tool:gateway/method:events.read', { server: 'gateway', method: 'events.read' }],
   ])('reads %s', (text, expected) => {
@@ -93,10 +96,16 @@ describe('parseScope', () => {
 
   it('never throws', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.string().map((text) => `tool:git/method:${text}`)), (text) => {
-        const parsed = parseScope(text);
-        if (parsed !== undefined) expect(parseScope(formatScope(parsed))).toEqual(parsed);
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.string().map((text) => `tool:git/method:${text}`),
+        ),
+        (text) => {
+          const parsed = parseScope(text);
+          if (parsed !== undefined) expect(parseScope(formatScope(parsed))).toEqual(parsed);
+        },
+      ),
       { numRuns: 2_000 },
     );
   });
@@ -111,12 +120,17 @@ describe('parseScopes', () => {
     );
   });
 
-  it.each(['', ' ', 'tool:git ', 'tool:git  tool:weather', 'tool:git,tool:weather', 'tool:git weather', 'tool:git tool:'])(
-    'refuses "%s" as a whole',
-    (text) => {
-      expect(parseScopes(text)).toBeUndefined();
-    },
-  );
+  it.each([
+    '',
+    ' ',
+    'tool:git ',
+    'tool:git  tool:weather',
+    'tool:git,tool:weather',
+    'tool:git weather',
+    'tool:git tool:',
+  ])('refuses "%s" as a whole', (text) => {
+    expect(parseScopes(text)).toBeUndefined();
+  });
 });
 
 describe('scopeCovers', () => {
@@ -159,7 +173,8 @@ describe('scopeCovers', () => {
     expect(scopeCovers(scope(text), request)).toBe(false);
   });
 
-  const literal = (granted: ScopeValue | undefined, fallback: string) => (typeof granted === 'string' ? granted : fallback);
+  const literal = (granted: ScopeValue | undefined, fallback: string) =>
+    typeof granted === 'string' ? granted : fallback;
 
   it('covers what it says (reflexive)', () => {
     fc.assert(

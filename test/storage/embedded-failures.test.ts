@@ -132,14 +132,40 @@ describe('the data folder', () => {
     await expect(startStore(join(folder, 'link'))).rejects.toMatchObject({ reason: 'in_use' });
   });
 
-  test.runIf(isRoot && onLinux).each(['12m', '48m'])('on a full disk of %s: refused in one sentence', async (size) => {
-    const folder = await openFolder();
-    await run('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=755`, 'tmpfs', folder]);
-    later(() => run('umount', [folder]));
-    await expect(startStore(folder)).rejects.toMatchObject({
-      reason: 'disk_full',
-      message: `The disk that holds ${folder} is full: free some space there, or set TALOS_DATA_DIR to a folder on another disk.`,
-    });
+  test.runIf(isRoot && onLinux).each(['12m', '30m'])('on a disk of %s: refused in one sentence', async (size) => {
+    const folder = await smallDisk(size);
+    await expect(startStore(folder)).rejects.toMatchObject(diskFull(folder));
     expect((await readdir(folder)).filter((name) => name !== 'postgres.lock')).toEqual([]);
   });
+
+  test.runIf(isRoot && onLinux)(
+    'on a disk that is full by now: refused in one sentence, and fine with space',
+    async () => {
+      const folder = await smallDisk('80m');
+      const store = await startStore(folder);
+      await query(store.connection, 'CREATE TABLE kept AS SELECT 1 AS n');
+      await store.stop();
+      const filler = join(folder, 'filler');
+      await run('sh', ['-c', 'cat /dev/zero > "$0" || true', filler]);
+      await expect(startStore(folder)).rejects.toMatchObject(diskFull(folder));
+
+      await rm(filler);
+      const again = await startStore(folder);
+      expect(await query(again.connection, 'SELECT n FROM kept')).toEqual([{ n: 1 }]);
+    },
+  );
 });
+
+async function smallDisk(size: string): Promise<string> {
+  const folder = await openFolder();
+  await run('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=755`, 'tmpfs', folder]);
+  later(() => run('umount', [folder]));
+  return folder;
+}
+
+function diskFull(folder: string): object {
+  return {
+    reason: 'disk_full',
+    message: `The disk that holds ${folder} is full: free some space there, or set TALOS_DATA_DIR to a folder on another disk.`,
+  };
+}

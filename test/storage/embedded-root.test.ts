@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import { chmod, chown, cp, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -22,7 +23,7 @@ async function closedFolder(): Promise<{ dataDir: string; systemDir: string; clo
   const folder = await openFolder();
   const closed = join(folder, 'closed');
   await mkdir(closed, { mode: 0o700 });
-  return { closed, dataDir: join(closed, 'data'), systemDir: join(folder, 'system', 'talos') };
+  return { closed, dataDir: join(closed, 'data'), systemDir: join(folder, 'talos') };
 }
 
 async function pointer(dataDir: string): Promise<string> {
@@ -44,7 +45,6 @@ describe.runIf(isRoot)('started by root', () => {
 
   test('another user cannot get at the socket', async () => {
     const store = await startStore(await openFolder());
-    const { execFile } = await import('node:child_process');
     const code = await new Promise((resolve) => {
       execFile('/bin/sh', ['-c', `cd ${store.connection.host}`], { uid: nobody, gid: nobody, cwd: '/' }, (error) =>
         resolve(error?.code),
@@ -104,7 +104,6 @@ describe.runIf(isRoot)('started by root in a folder that is closed to others', (
 
   test('a umask that closes everything makes no difference', async () => {
     const { dataDir, systemDir } = await closedFolder();
-    const { execFile } = await import('node:child_process');
     const script = new URL('../support/embedded-child.ts', import.meta.url).pathname;
     const command = `umask 077; exec "$0" "$1" --data "$2" --system "$3"`;
     const child = execFile('/bin/sh', ['-c', command, process.execPath, script, dataDir, systemDir]);

@@ -65,6 +65,11 @@ const profileFaults: readonly WrongToken[] = [
   edited('a key twice, by an escape', '"v":"1"', '"v":"1","\\u0076":"1"', 'token_malformed'),
   edited('an integer as a fraction', `"iat":${testNowSec - 100}`, `"iat":${testNowSec - 100}.0`, 'token_malformed'),
   edited('an integer with an exponent', `"iat":${testNowSec - 100}`, '"iat":17e8', 'token_malformed'),
+  forged(
+    'a negative zero',
+    tokenOfText(signedText({ ...goodClaims(), nbf: 0 }).replace('"nbf":0', '"nbf":-0')),
+    'token_malformed',
+  ),
   signedWith('a null constraint', { constraints: { method: null } }, 'token_malformed'),
   signedWith('a null claim', { nbf: null }, 'token_malformed'),
   signedWith('a fraction', { exp: testNowSec + 0.5 }, 'token_malformed'),

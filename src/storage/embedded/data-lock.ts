@@ -35,8 +35,8 @@ async function openExclusively(dataDir: string): Promise<{ close: () => void }> 
   const { DatabaseSync } = await loadSqlite();
   const database = openDatabase(DatabaseSync, dataDir);
   try {
-    // Without a journal nothing is ever written, not even beside the file.
-    database.exec('PRAGMA journal_mode = OFF');
+    // Without a journal file nothing is ever written, so that a full disk does not matter here.
+    database.exec('PRAGMA journal_mode = MEMORY');
     database.exec('BEGIN EXCLUSIVE');
     return database;
   } catch (error) {

@@ -79,7 +79,7 @@ function namelessAccount(): EmbeddedPostgresError {
 
 function lastSentence(output: string): string {
   const lines = output.split('\n').filter((line) => line.trim() !== '');
-  const telling =
-    lines.findLast((line) => /FATAL|PANIC|error:/.test(line)) ?? lines.at(-1) ?? 'it ended without a word';
-  return `${telling.trim().replace(/\.$/, '')}.`;
+  const telling = lines.findLast((line) => /FATAL|PANIC|error:/.test(line)) ?? lines.slice(-3).join(' ');
+  if (telling === '') return 'it ended without a word.';
+  return `${telling.replaceAll(/\s+/g, ' ').trim().replace(/\.$/, '')}.`;
 }

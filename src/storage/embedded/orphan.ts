@@ -28,9 +28,9 @@ export async function reclaimOrphan({ dataFolder, clock, log }: OrphanSearch): P
       'warn',
       `A PostgreSQL server (process ${file.pid}) was left running by a gateway that was killed; stopping it.`,
     );
-    if (!(await end(file.pid, clock))) throw stuck(file.pid, dataFolder);
-  } else if (isAlive(file.pid)) {
-    // The number was given to another process since, which would make the server refuse to start.
+    if (!(await end(file.pid, dataFolder, clock))) throw stuck(file.pid, dataFolder);
+  } else if (sendSignal(file.pid, 0)) {
+    // The number belongs to another process by now, or to a zombie, which would make the server refuse to start.
     await rm(file.path, { force: true });
   }
   await removeSocketFolder(file.socketFolder);
@@ -50,7 +50,7 @@ async function isNamedIn(pid: number, dataFolder: string): Promise<boolean> {
 }
 
 /** Fast shutdown, then immediate, then by force; true when the process is gone. */
-async function end(pid: number, clock: Clock): Promise<boolean> {
+async function end(pid: number, dataFolder: string, clock: Clock): Promise<boolean> {
   const steps = [
     ['SIGINT', bounds.embeddedFastStopMs],
     ['SIGQUIT', bounds.embeddedImmediateStopMs],
@@ -58,22 +58,19 @@ async function end(pid: number, clock: Clock): Promise<boolean> {
   ] as const;
   for (const [signal, waitMs] of steps) {
     sendSignal(pid, signal);
-    if (await isGoneWithin(pid, waitMs, clock)) return true;
+    if (await isGoneWithin(waitMs, pid, dataFolder, clock)) return true;
   }
   return false;
 }
 
-async function isGoneWithin(pid: number, waitMs: number, clock: Clock): Promise<boolean> {
+async function isGoneWithin(waitMs: number, pid: number, dataFolder: string, clock: Clock): Promise<boolean> {
   const until = clock.monotonic() + waitMs;
-  while (isAlive(pid)) {
+  // A zombie counts as gone: in a container there may be nobody who collects it.
+  while (await isPostmasterOf(pid, dataFolder)) {
     if (clock.monotonic() > until) return false;
     await delay(bounds.embeddedPollMs);
   }
   return true;
-}
-
-function isAlive(pid: number): boolean {
-  return sendSignal(pid, 0);
 }
 
 function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {

@@ -74,7 +74,7 @@ export function statusRoutes(app: App, deps: StatusDeps): void {
     '/metrics',
     {
       config: { surface: 'gateway.metrics' },
-      schema: { tags, summary: 'Prometheus metrics', produces: ['text/plain'] },
+      schema: { tags, summary: 'Prometheus metrics', response: { 200: Type.String() } },
     },
     async (_, reply) => {
       const { contentType, text } = await telemetry.exposition();

@@ -12,7 +12,7 @@ const Servers = Type.Object({
       name: Type.String(),
       transport: Type.String(),
       tags: Type.Array(Type.String()),
-      metadata: Type.Object({}),
+      metadata: Type.Object({ upstream: Type.Optional(Type.String()) }),
     }),
   ),
 });
@@ -45,7 +45,11 @@ export function listToolsRoutes(
       onRequest,
     },
     async (request) => ({
-      servers: listTools.servers(callerOf(request)).map((server) => ({ ...server, tags: [...server.tags], metadata: {} })),
+      servers: listTools.servers(callerOf(request)).map(({ upstream, tags, ...server }) => ({
+        ...server,
+        tags: [...tags],
+        metadata: upstream === undefined ? {} : { upstream },
+      })),
     }),
   );
 

@@ -1,0 +1,161 @@
+/**
+ * The only file that knows every room: it builds them in the order in which they need each other, wires the corridors,
+ * and takes everything down in reverse.
+ */
+import { randomUUID } from 'node:crypto';
+import manifest from '../package.json' with { type: 'json' };
+import { createRecorder } from './audit/recorder.ts';
+import { createAuthenticator } from './auth/authenticate.ts';
+import type { Config, Secrets } from './config/config.ts';
+import type { Clock } from './core/clock.ts';
+import { didSet } from './core/did.ts';
+import { createAuthorizeAction } from './gateway/authorize-action.ts';
+import { createCallTool } from './gateway/call-tool.ts';
+import { createListTools } from './gateway/list-tools.ts';
+import { createReadEvents } from './gateway/read-events.ts';
+import { createRefuse } from './gateway/refusal.ts';
+import { createSubmitEvents } from './gateway/submit-events.ts';
+import { type ClientIpKey, createFactsOf } from './http/caller.ts';
+import { InFlight } from './http/in-flight.ts';
+import { registerRoutes } from './http/routes/index.ts';
+import { createServer, serverUrl } from './http/server.ts';
+import { followTls, readTls } from './http/tls.ts';
+import { createRegistry } from './mcp/registry.ts';
+import { CapabilityVerifier } from './policy/capability-verifier.ts';
+import { type DatabaseAddress, openReadPool } from './storage/db.ts';
+import { startEmbeddedPostgres } from './storage/embedded/start.ts';
+import { createEventReader } from './storage/events.ts';
+import { createLogWriter } from './storage/log.ts';
+import { migrate } from './storage/migrate.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
+
+export interface GatewayOptions {
+  readonly config: Config;
+  readonly secrets: Secrets;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+  /** Gives up a start that is under way. */
+  readonly signal: AbortSignal;
+}
+
+export interface Gateway {
+  readonly url: string;
+  /** Refuses new work, waits for what is in flight, and lets go of everything. */
+  readonly stop: () => Promise<void>;
+}
+
+/** Resolves when the gateway listens and could commit a record. Throws with nothing left behind. */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const closers: (() => Promise<void> | void)[] = [];
+  const stop = async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  try {
+    const url = await build(options, (close) => closers.push(close));
+    return { url, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function build(options: GatewayOptions, onStop: (close: () => Promise<void> | void) => void): Promise<string> {
+  const { config, secrets, telemetry, clock, signal } = options;
+  const development = config.mode === 'development';
+  const policyMode = { development, requireCapability: config.requireCapability };
+  const startedAtMs = clock.monotonic();
+
+  const database = await openDatabase(options, onStop);
+  await migrate(database);
+  signal.throwIfAborted();
+
+  const readPool = openReadPool(database);
+  onStop(() => readPool.end());
+  const recorder = createRecorder({ writer: createLogWriter(database), clock, telemetry });
+  onStop(() => recorder.close());
+  await recorder.ensureWritable();
+
+  const registry = createRegistry(config.servers, { clock, log: telemetry.log });
+  onStop(() => registry.close());
+  void registry.warmUp(signal);
+
+  const verifier = new CapabilityVerifier({ trustedIssuers: didSet(config.trustedIssuers), clock });
+  const refuse = createRefuse(recorder);
+  const authorizeAction = createAuthorizeAction({ policyMode, refuse, telemetry });
+
+  let isShuttingDown = false;
+  const tls = config.tls === undefined ? undefined : await readTls(config.tls);
+  const app = await createServer({
+    telemetry,
+    region: config.region,
+    development,
+    corsOrigins: config.corsOrigins,
+    trustedProxies: config.trustedProxies,
+    tls,
+    isShuttingDown: () => isShuttingDown,
+  });
+  const inFlight = new InFlight();
+  inFlight.track(app, () => !isShuttingDown);
+  await registerRoutes(app, {
+    region: config.region,
+    version: config.version ?? manifest.version,
+    gitSha: config.gitSha,
+    buildTime: config.buildTime,
+    development,
+    instanceId: randomUUID(),
+    uptimeSeconds: () => (clock.monotonic() - startedAtMs) / 1000,
+    nowSeconds: () => clock.now() / 1000,
+    telemetry,
+    warn: (message) => telemetry.log.warn(message),
+    ensureWritable: () => recorder.ensureWritable(),
+    state: () => (telemetry.isLogFailing() ? 'DEGRADED' : 'RUNNING'),
+    capabilityCache: () => verifier.stats,
+    ollamaUrl: config.ollamaUrl,
+    tgaUrl: config.tgaUrl,
+    fetch,
+    authenticate: createAuthenticator({
+      mode: config.mode,
+      bearerCapabilities: config.bearerCapabilities,
+      authorityOf: (token) => verifier.authorityOf(token),
+    }),
+    factsOf: createFactsOf(clientIpKey(config, secrets)),
+    callTool: createCallTool({ registry, policyMode, recorder, telemetry, clock }),
+    listTools: createListTools({ registry, policyMode, refuse, telemetry }),
+    readEvents: createReadEvents({ authorizeAction, events: createEventReader(readPool) }),
+    submitEvents: createSubmitEvents({ authorizeAction, recorder }),
+  });
+
+  onStop(async () => {
+    isShuttingDown = true;
+    const drained = await inFlight.drained(config.shutdownDrainMs);
+    if (!drained) telemetry.log.warn('requests were still running when the time to drain was over');
+    const closed = app.close();
+    app.server.closeAllConnections();
+    await closed;
+  });
+  await app.listen({ port: config.port, host: config.bindHost });
+  if (config.tls !== undefined) onStop(followTls(app, config.tls, telemetry.log));
+  return serverUrl(app.server, config.tls !== undefined);
+}
+
+/** The configured database, or the embedded one. */
+async function openDatabase(
+  options: GatewayOptions,
+  onStop: (close: () => Promise<void>) => void,
+): Promise<DatabaseAddress> {
+  const { config, secrets, telemetry, clock, signal } = options;
+  if (secrets.databaseUrl !== undefined) return { url: secrets.databaseUrl.reveal() };
+  const embedded = await startEmbeddedPostgres({
+    dataDir: config.dataDir,
+    log: (level, message) => telemetry.log[level](message),
+    clock,
+    signal,
+  });
+  onStop(() => embedded.stop());
+  return embedded.connection;
+}
+
+function clientIpKey(config: Config, secrets: Secrets): ClientIpKey | undefined {
+  if (secrets.auditIpHmacKey === undefined || config.auditIpHmacKeyId === undefined) return undefined;
+  return { key: secrets.auditIpHmacKey.reveal(), keyId: config.auditIpHmacKeyId };
+}

@@ -1,0 +1,30 @@
+/** Every route of the gateway, registered in one place. */
+import type { App } from '../fastify.ts';
+import { describeRoutes, docsRoutes } from './docs/docs.ts';
+import { type ReadRouteDeps, readEventRoutes } from './events/read.ts';
+import { type SubmitRouteDeps, submitEventRoutes } from './events/submit.ts';
+import { type HealthDeps, healthRoutes } from './health/health.ts';
+import { type ProbeDeps, probeRoutes } from './health/probes.ts';
+import { type StatusDeps, statusRoutes } from './health/status.ts';
+import { callToolRoute } from './mcp/call-tool.ts';
+import { listToolsRoutes } from './mcp/list-tools.ts';
+
+export type RouteDeps = HealthDeps &
+  StatusDeps &
+  ProbeDeps &
+  ReadRouteDeps &
+  SubmitRouteDeps &
+  Parameters<typeof callToolRoute>[1] &
+  Parameters<typeof listToolsRoutes>[1];
+
+export async function registerRoutes(app: App, deps: RouteDeps): Promise<void> {
+  await describeRoutes(app);
+  healthRoutes(app, deps);
+  probeRoutes(app, deps);
+  statusRoutes(app, deps);
+  readEventRoutes(app, deps);
+  submitEventRoutes(app, deps);
+  listToolsRoutes(app, deps);
+  callToolRoute(app, deps);
+  await docsRoutes(app);
+}

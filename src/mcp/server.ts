@@ -1,0 +1,176 @@
+/**
+ * One upstream tool server: its catalog, its connection and the bound on what is in flight to it. Everything is per
+ * server, so a server that hangs delays nobody but its own callers.
+ */
+import type { Clock } from '../core/clock.ts';
+import type { JsonObject } from '../core/json.ts';
+import type { McpServerSpec } from '../core/mcp-server.ts';
+import type { Log } from '../telemetry/telemetry.ts';
+import { Catalog, type CatalogTool } from './catalog.ts';
+import type { Connection, ConnectionOptions } from './connection.ts';
+import { Deadline } from './deadline.ts';
+import { HttpConnection } from './http-connection.ts';
+import type { InputValidators } from './input-validator.ts';
+import type { RpcAnswer, RpcError } from './json-rpc.ts';
+import type { McpBounds } from './mcp-bounds.ts';
+import { mirrorHeaders } from './mirror-headers.ts';
+import { StdioConnection } from './stdio-connection.ts';
+import type { ToolDefinition } from './tool-definition.ts';
+import { listTools } from './tool-list.ts';
+import { UpstreamError } from './upstream-error.ts';
+
+export interface ToolCall {
+  readonly name: string;
+  readonly args: JsonObject;
+  /** Sent along to HTTP servers as `X-Request-Id`. */
+  readonly requestId: string;
+  /** In place of the server's configured patience. */
+  readonly timeoutMs?: number;
+  readonly signal: AbortSignal;
+  /** Sees the server's notifications (progress, log messages) that precede the answer. */
+  readonly onNotification?: (method: string, params: JsonObject) => void;
+}
+
+/** What a tool server answered. `raw` are the exact bytes of its final JSON-RPC response. */
+export type UpstreamAnswer =
+  | { readonly kind: 'result'; readonly result: JsonObject; readonly isError: boolean; readonly raw: Buffer }
+  | { readonly kind: 'error'; readonly error: RpcError; readonly raw: Buffer };
+
+export interface McpServerOptions {
+  readonly spec: McpServerSpec;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly bounds: McpBounds;
+  readonly validators: InputValidators;
+}
+
+export class McpServer {
+  readonly id: string;
+  readonly spec: McpServerSpec;
+  readonly #options: McpServerOptions;
+  readonly #connection: Connection;
+  readonly #catalog: Catalog;
+  #inFlight = 0;
+  #closed = false;
+
+  constructor(options: McpServerOptions) {
+    const { spec } = options;
+    this.id = spec.id;
+    this.spec = spec;
+    this.#options = options;
+    this.#connection = connect({ ...options, onToolsChanged: () => this.#catalog.doubt() });
+    this.#catalog = this.#createCatalog();
+  }
+
+  /** The tools as the server defines them. Throws `UpstreamError`, never dispatched. */
+  async listTools(signal: AbortSignal): Promise<readonly ToolDefinition[]> {
+    return this.#catalog.list(this.#listDeadline(signal));
+  }
+
+  /** One tool by its exact name. Throws `UpstreamError`, never dispatched. */
+  async tool(name: string, signal: AbortSignal): Promise<CatalogTool | undefined> {
+    return this.#catalog.find(name, this.#listDeadline(signal));
+  }
+
+  /**
+   * Calls a tool. Arguments are sent as they are: whoever calls has validated them. A tool's failure is an answer;
+   * throws `UpstreamError` when there is none.
+   */
+  async callTool(call: ToolCall): Promise<UpstreamAnswer> {
+    const { bounds, clock } = this.#options;
+    if (this.#closed)
+      throw new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, inside: 'the gateway is closing' });
+    if (this.#inFlight >= bounds.upstreamInFlightMax) throw new UpstreamError('UPSTREAM_BUSY', { dispatched: false });
+    const deadline = new Deadline(
+      clock,
+      call.timeoutMs ?? this.spec.callTimeoutMs ?? bounds.upstreamCallTimeoutMs,
+      call.signal,
+    );
+    deadline.assertOpen();
+    this.#inFlight++;
+    try {
+      return this.#read(await this.#send(call, deadline));
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#connection.close();
+  }
+
+  #send({ name, args, requestId, onNotification }: ToolCall, deadline: Deadline): Promise<RpcAnswer> {
+    const mirrors = this.#catalog.mirrorsOf(name);
+    return this.#connection.request({
+      method: 'tools/call',
+      params: { name, arguments: args },
+      deadline,
+      requestId,
+      onNotification,
+      mirrorHeaders: mirrors.length === 0 ? undefined : mirrorHeaders(mirrors, args),
+    });
+  }
+
+  #read(answer: RpcAnswer): UpstreamAnswer {
+    if (contradictsCatalog(answer)) this.#catalog.doubt();
+    if (answer.kind === 'error') return answer;
+    const { result, raw } = answer;
+    const resultType = result['resultType'];
+    if (resultType !== undefined && resultType !== 'complete') {
+      // The gateway offers to give no input, so a server must not ask for any (MCP 2026-07-28).
+      throw new UpstreamError('UPSTREAM_INVALID_RESPONSE', {
+        dispatched: true,
+        inside: 'it asked for input in place of an answer',
+      });
+    }
+    return { kind: 'result', result, isError: result['isError'] === true, raw };
+  }
+
+  #createCatalog(): Catalog {
+    const { clock, log, bounds, validators } = this.#options;
+    return new Catalog({
+      serverId: this.id,
+      clock,
+      log,
+      bounds,
+      validators,
+      fetchTimeoutMs: this.#listTimeoutMs,
+      fetch: (deadline) => listTools(this.#connection, bounds, deadline),
+    });
+  }
+
+  #listDeadline(signal: AbortSignal): Deadline {
+    return new Deadline(this.#options.clock, this.#listTimeoutMs, signal);
+  }
+
+  /** The first list of a stdio server waits for its start. */
+  get #listTimeoutMs(): number {
+    const { bounds } = this.#options;
+    return this.spec.transport === 'stdio' ? bounds.stdioStartTimeoutMs : bounds.upstreamListTimeoutMs;
+  }
+}
+
+function connect(options: ConnectionOptions): Connection {
+  return options.spec.transport === 'stdio' ? new StdioConnection(options) : new HttpConnection(options);
+}
+
+const methodNotFound = -32_601;
+const invalidParams = -32_602;
+const headerMismatch = -32_020;
+
+/** Whether the server says, in one of the ways in use, that the tool is not what its list said. */
+function contradictsCatalog(answer: RpcAnswer): boolean {
+  if (answer.kind === 'result') return answer.result['isError'] === true && unknownTool.test(firstText(answer.result));
+  const { code, message } = answer.error;
+  return code === methodNotFound || code === headerMismatch || (code === invalidParams && unknownTool.test(message));
+}
+
+const unknownTool = /unknown tool|tool .{0,600}not found|no such tool/i;
+
+function firstText(result: JsonObject): string {
+  const content = result['content'];
+  const first: unknown = Array.isArray(content) ? content[0] : undefined;
+  const text = typeof first === 'object' && first !== null ? (first as JsonObject)['text'] : undefined;
+  return typeof text === 'string' ? text.slice(0, 1000) : '';
+}

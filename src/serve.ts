@@ -1,0 +1,48 @@
+/** One gateway process from its start to its end: configuration, signals, exit code. */
+import { startGateway } from './app.ts';
+import { ConfigError } from './config/config-error.ts';
+import { loadConfig } from './config/config.ts';
+import { readEnvironment } from './config/env.ts';
+import { systemClock } from './core/clock.ts';
+import { describeError } from './core/errors.ts';
+import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts';
+
+/** Resolves with the exit code when the gateway has ended: 0 after a signal, 1 when it could not start, 2 for bad settings. */
+export async function serve(): Promise<number> {
+  const stopping = new AbortController();
+  const onSignal = () => stopping.abort(new Error('told to stop'));
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+
+  let telemetry: Telemetry | undefined;
+  try {
+    const { config, secrets, warnings } = loadConfig({ env: readEnvironment(), cwd: process.cwd() });
+    telemetry = createTelemetry({ level: config.logLevel });
+    const { log } = telemetry;
+    for (const warning of warnings) log.warn(warning);
+    if (config.mode === 'development') log.warn('development mode: callers without a credential are let through');
+    const gateway = await startGateway({ config, secrets, telemetry, clock: systemClock, signal: stopping.signal });
+    log.info({ url: gateway.url, mode: config.mode, servers: config.servers.length }, `ready: ${gateway.url}`);
+    await aborted(stopping.signal);
+    log.info('shutting down: finishing what is in flight');
+    await gateway.stop();
+    log.info('stopped');
+    return 0;
+  } catch (error) {
+    if (stopping.signal.aborted) return 0;
+    report(error, telemetry);
+    return error instanceof ConfigError ? error.exitCode : 1;
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+function report(error: unknown, telemetry: Telemetry | undefined): void {
+  if (telemetry !== undefined) telemetry.log.fatal(`the gateway could not start: ${describeError(error)}`);
+  else if (error instanceof ConfigError) for (const problem of error.problems) process.stderr.write(`${problem}\n`);
+  else process.stderr.write(`${describeError(error)}\n`);
+}

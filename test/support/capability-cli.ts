@@ -1,0 +1,12 @@
+/** A program with the capability commands, for tests to run as a process of its own. */
+import { Command } from 'commander';
+import { grantCommand } from '../../cli/commands/grant.ts';
+import { inspectCommand } from '../../cli/commands/inspect.ts';
+import { keysCommand } from '../../cli/commands/keys.ts';
+import { exitingWithUsageCode } from '../../cli/usage-error.ts';
+
+const program = exitingWithUsageCode(new Command('talos'));
+keysCommand(program);
+grantCommand(program);
+inspectCommand(program);
+await program.parseAsync();
