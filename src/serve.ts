@@ -1,7 +1,7 @@
 /** One gateway process from its start to its end: configuration, signals, exit code. */
 import { startGateway } from './app.ts';
-import { ConfigError } from './config/config-error.ts';
 import { loadConfig } from './config/config.ts';
+import { ConfigError } from './config/config-error.ts';
 import { readEnvironment } from './config/env.ts';
 import { systemClock } from './core/clock.ts';
 import { describeError } from './core/errors.ts';

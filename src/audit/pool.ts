@@ -44,7 +44,7 @@ interface Entry {
 
 export class CommitPool {
   readonly #options: PoolOptions;
-  #queue: Entry[] = [];
+  readonly #queue: Entry[] = [];
   #queuedRecords = 0;
   #queuedBytes = 0;
   #running: Promise<void> | undefined;

@@ -61,7 +61,7 @@ export function signedBytesOf(claims: UnsignedClaims | CapabilityClaims): Buffer
 }
 
 /** Hex SHA-256 of the canonical JSON with the signature. */
-export function capabilityHash(claims: CapabilityClaims): string {
+function capabilityHash(claims: CapabilityClaims): string {
   return sha256Hex(canonicalize(claims as unknown as JsonObject));
 }
 

@@ -29,7 +29,8 @@ export function decodeCursor(text: string): Cursor {
   const bytes = text.length <= cursorCharsMax ? decodeBase64url(text) : undefined;
   const match = bytes === undefined ? null : cursorPattern.exec(bytes.toString('latin1'));
   const [, seconds, eventId] = match ?? [];
-  if (seconds === undefined || eventId === undefined || !isUuidv7(eventId)) throw new TalosError('TALOS_INVALID_CURSOR');
+  if (seconds === undefined || eventId === undefined || !isUuidv7(eventId))
+    throw new TalosError('TALOS_INVALID_CURSOR');
   return { seconds: Number(seconds), eventId };
 }
 

@@ -75,7 +75,11 @@ export const errorTable = {
 
   // The gateway
   SERVER_SHUTTING_DOWN: { status: 503, message: 'Server is shutting down', retryable: true },
-  INTERNAL: { status: 500, message: 'An internal error occurred. The log names it by its request id.', retryable: false },
+  INTERNAL: {
+    status: 500,
+    message: 'An internal error occurred. The log names it by its request id.',
+    retryable: false,
+  },
 } as const satisfies Record<string, ErrorSpec>;
 
 export type ErrorCode = keyof typeof errorTable;

@@ -19,7 +19,10 @@ export interface LoggedEvent {
 }
 
 /** The outcome in the words of clients. */
-export const clientOutcomes = { success: 'OK', failure: 'ERROR', denied: 'DENY' } as const satisfies Record<Outcome, string>;
+export const clientOutcomes = { success: 'OK', failure: 'ERROR', denied: 'DENY' } as const satisfies Record<
+  Outcome,
+  string
+>;
 
 const verifierVersion = '3.2';
 

@@ -106,7 +106,7 @@ function parseString(scanner: Scanner): string {
     const code = text.charCodeAt(at);
     if (code === quote) {
       scanner.position = at + 1;
-      return escaped ? unescape(scanner, start) : checkedSlice(scanner, start + 1, at);
+      return escaped ? unescaped(scanner, start) : checkedSlice(scanner, start + 1, at);
     }
     if (code === backslash) {
       escaped = true;
@@ -117,7 +117,7 @@ function parseString(scanner: Scanner): string {
   }
 }
 
-function unescape(scanner: Scanner, start: number): string {
+function unescaped(scanner: Scanner, start: number): string {
   let value: string;
   try {
     value = JSON.parse(scanner.text.slice(start, scanner.position)) as string;
@@ -139,7 +139,8 @@ const numberPattern = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
 function parseNumber(scanner: Scanner): number {
   numberPattern.lastIndex = scanner.position;
   const match = numberPattern.exec(scanner.text);
-  if (match === null) throw fault(scanner, scanner.position < scanner.text.length ? 'unexpected text' : 'it ends too early');
+  if (match === null)
+    throw fault(scanner, scanner.position < scanner.text.length ? 'unexpected text' : 'it ends too early');
   const value = Number(match[0]);
   const isIntegerLiteral = match[1] === undefined && match[2] === undefined;
   if (!Number.isFinite(value)) throw fault(scanner, 'a number is too large');

@@ -38,7 +38,12 @@ const writeEvents = (template: string): Surface => ({
   action: 'events.write',
   metaKeys: 'any',
 });
-const readMcp = (template: string): Surface => ({ method: 'GET', template, auditMode: 'summary', metaKeys: denialKeys });
+const readMcp = (template: string): Surface => ({
+  method: 'GET',
+  template,
+  auditMode: 'summary',
+  metaKeys: denialKeys,
+});
 
 export const surfaces = {
   'health.healthz': health('/healthz'),

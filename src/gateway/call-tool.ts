@@ -3,8 +3,8 @@
  * only after its record is durable; when the log cannot be written, nothing is called.
  */
 import type { Recorder } from '../audit/recorder.ts';
-import { canonicalize } from '../core/canonical-json.ts';
 import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
+import { canonicalize } from '../core/canonical-json.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Denial, denialCode } from '../core/denial.ts';
 import { errorTable, TalosError } from '../core/errors.ts';
@@ -17,7 +17,7 @@ import { type Allowed, decideByName, decideCall, type PolicyMode } from '../poli
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { clientIpMember, denialError, denialMeta } from './refusal.ts';
-import { type ToolError, jsonRpcError, schemaMismatch, toolError } from './tool-error.ts';
+import { jsonRpcError, schemaMismatch, type ToolError, toolError } from './tool-error.ts';
 
 export interface ToolCall {
   readonly caller: Caller;
@@ -182,12 +182,7 @@ function mayHaveRun(outcome: Outcome): boolean {
 
 const { method, template } = surfaces['mcp.tools.call'];
 
-function outcomeDraft(
-  call: ToolCall,
-  outcome: Outcome,
-  tool: CatalogTool | undefined,
-  timingMs: number,
-): EventDraft {
+function outcomeDraft(call: ToolCall, outcome: Outcome, tool: CatalogTool | undefined, timingMs: number): EventDraft {
   const { caller, facts, serverId, toolName } = call;
   return {
     surfaceId: 'mcp.tools.call',

@@ -51,8 +51,7 @@ export function createListTools(options: ListToolsOptions): ListTools {
   }
 
   return {
-    servers: (caller) =>
-      registry.servers().filter(({ id }) => denialOf(caller, mayReach(caller, id)) === undefined),
+    servers: (caller) => registry.servers().filter(({ id }) => denialOf(caller, mayReach(caller, id)) === undefined),
     async tools(request) {
       const { caller, serverId, signal } = request;
       await permit('mcp.tools.list', request, mayReach(caller, serverId));

@@ -1,6 +1,12 @@
 /** The types that all routes share: what a route declares of itself, and what a request carries once it is known. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyBaseLogger, FastifyInstance, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault } from 'fastify';
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify';
 import type { SurfaceId } from '../core/surfaces.ts';
 import type { Caller } from '../gateway/caller.ts';
 

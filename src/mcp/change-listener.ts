@@ -3,6 +3,7 @@
  * stateless era. It is a courtesy that shortens how long an old catalog is believed; nothing depends on it, so it is
  * reopened only when tools are listed, and a server that declines is not asked again.
  */
+import { describeError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { ConnectionOptions } from './connection.ts';
 import { Deadline } from './deadline.ts';
@@ -36,19 +37,20 @@ export class ChangeListener {
         // A body in place of a stream is a "no" (405 in a session).
         this.#state = reply.kind === 'body' ? 'declined' : 'closed';
       },
-      (error: unknown) => {
-        this.#state = 'closed';
-        this.#options.log.debug(
-          { server: this.#options.spec.id, err: error },
-          'the change stream of a tool server broke off',
-        );
-      },
+      (error: unknown) => this.#broken(error),
     );
   }
 
   close(): void {
     this.#state = 'declined';
     this.#stop.abort();
+  }
+
+  #broken(error: unknown): void {
+    if (this.#state === 'declined') return;
+    this.#state = 'closed';
+    const { log, spec } = this.#options;
+    log.debug({ server: spec.id, reason: describeError(error) }, 'the change stream of a tool server broke off');
   }
 
   #opening(id: number): HttpSend {

@@ -3,6 +3,7 @@
  * and the call repeated once, because the server then said that it did not process it. Nothing else is ever repeated.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { describeError } from '../core/errors.ts';
 import { isJsonObject, type JsonObject } from '../core/json.ts';
 import { ChangeListener } from './change-listener.ts';
 import type { Connection, ConnectionOptions, RpcRequest } from './connection.ts';
@@ -209,7 +210,7 @@ export class HttpConnection implements Connection {
     try {
       await this.#client.send({ ...message, deadline: new Deadline(clock, bounds.upstreamGoodbyeTimeoutMs) });
     } catch (error) {
-      log.debug({ server: spec.id, err: error }, 'a tool server did not take a message');
+      log.debug({ server: spec.id, reason: describeError(error) }, 'a tool server did not take a message');
     }
   }
 }

@@ -42,13 +42,21 @@ class CopyQuery extends Query {
 /** Runs `text` with `rows` (COPY text format) as its input. Rejects with the server's or the connection's error. */
 export function copyQuery(client: pg.Client, text: string, rows: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    const query = new CopyQuery(text, rows, (error) => (error === null || error === undefined ? resolve() : reject(error)));
+    const query = new CopyQuery(text, rows, (error) =>
+      error === null || error === undefined ? resolve() : reject(error),
+    );
     client.query(query as unknown as pg.Submittable);
   });
 }
 
 const special = /[\\\t\n\r\0]/;
-const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r', '\0': '\ufffd' };
+const escapes: Readonly<Record<string, string>> = {
+  '\\': '\\\\',
+  '\t': '\\t',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\0': '\ufffd',
+};
 
 /** A field in COPY text format. NUL, which no PostgreSQL text can hold, becomes U+FFFD. */
 export function copyField(value: string | null): string {

@@ -45,7 +45,9 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
     if (client !== undefined) return client;
     const opened = await openClient(address, 'talos-log');
     // A server may be set to acknowledge commits before they are on disk; for the log that is never acceptable.
-    await opened.query("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'");
+    await opened.query(
+      "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+    );
     await opened.query("DELETE FROM log_writer WHERE seen_at < now() - interval '7 days'");
     opened.once('end', () => {
       if (client === opened) client = undefined;

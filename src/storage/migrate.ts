@@ -7,7 +7,10 @@ import type pg from 'pg';
 import { sha256Hex } from '../core/hash.ts';
 import { type DatabaseAddress, openClient } from './db.ts';
 
-const migrationsFolder = new URL(import.meta.url.includes('/dist/') ? '../../../migrations/' : '../../migrations/', import.meta.url);
+const migrationsFolder = new URL(
+  import.meta.url.includes('/dist/') ? '../../../migrations/' : '../../migrations/',
+  import.meta.url,
+);
 // An arbitrary number that names the lock; the same in every version.
 const lockKey = 7_425_001;
 const versionMin = 140_000;
@@ -51,10 +54,13 @@ async function checkServer(client: pg.Client): Promise<void> {
   );
   const server = rows[0];
   if (server === undefined) throw new Error('The database did not answer what it is.');
-  if (server.version < versionMin) throw new Error(`PostgreSQL 14 or newer is needed; this server is ${server.version}.`);
+  if (server.version < versionMin)
+    throw new Error(`PostgreSQL 14 or newer is needed; this server is ${server.version}.`);
   if (server.encoding !== 'UTF8') throw new Error(`The database's encoding must be UTF8, not ${server.encoding}.`);
   if (server.fsync !== 'on' || server.pages !== 'on') {
-    throw new Error('The database runs with fsync or full_page_writes off and would lose acknowledged records: turn both on.');
+    throw new Error(
+      'The database runs with fsync or full_page_writes off and would lose acknowledged records: turn both on.',
+    );
   }
 }
 
@@ -69,13 +75,18 @@ async function applyAll(client: pg.Client, migrations: readonly Migration[]): Pr
   const applied = new Map(rows.map((row) => [row.version, row]));
   const newest = migrations.at(-1)?.version ?? 0;
   for (const row of rows) {
-    if (row.version > newest) throw new Error(`The database is at version ${row.version}, newer than this gateway (${newest}): upgrade the gateway.`);
+    if (row.version > newest)
+      throw new Error(
+        `The database is at version ${row.version}, newer than this gateway (${newest}): upgrade the gateway.`,
+      );
   }
   for (const migration of migrations) {
     const before = applied.get(migration.version);
     if (before === undefined) await apply(client, migration);
     else if (before.hash !== migration.hash) {
-      throw new Error(`Migration ${before.name} was applied to this database in another form: it belongs to a different build.`);
+      throw new Error(
+        `Migration ${before.name} was applied to this database in another form: it belongs to a different build.`,
+      );
     }
   }
 }

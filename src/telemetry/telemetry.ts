@@ -17,9 +17,17 @@ export interface Telemetry {
     readonly seconds: number;
   }) => void;
   /** A request failed for a reason inside the gateway. */
-  readonly requestFailed: (failure: { readonly requestId: string; readonly endpoint: string; readonly reason: string }) => void;
+  readonly requestFailed: (failure: {
+    readonly requestId: string;
+    readonly endpoint: string;
+    readonly reason: string;
+  }) => void;
   readonly decided: (denial: { readonly reason: DenialReason } | undefined) => void;
-  readonly toolAnswered: (call: { readonly serverId: string; readonly outcome: string; readonly seconds: number }) => void;
+  readonly toolAnswered: (call: {
+    readonly serverId: string;
+    readonly outcome: string;
+    readonly seconds: number;
+  }) => void;
   readonly batchCommitted: (batch: { readonly records: number; readonly seconds: number }) => void;
   readonly batchFailed: (reason: string) => void;
   /** Whether the last attempt to commit a batch failed. */
@@ -30,7 +38,10 @@ export interface Telemetry {
   readonly requestsTotal: () => number;
 }
 
-export function createTelemetry(options: { readonly level: string; readonly destination?: NodeJS.WritableStream }): Telemetry {
+export function createTelemetry(options: {
+  readonly level: string;
+  readonly destination?: NodeJS.WritableStream;
+}): Telemetry {
   const log = createLog(options);
   const metrics = createMetrics();
   let requests = 0;
@@ -72,7 +83,10 @@ export function createTelemetry(options: { readonly level: string; readonly dest
       return { contentType: metrics.registry.contentType, text: await metrics.registry.metrics() };
     },
     async latency() {
-      const [p50, p95] = await Promise.all([quantile(metrics.requestSeconds, 0.5), quantile(metrics.requestSeconds, 0.95)]);
+      const [p50, p95] = await Promise.all([
+        quantile(metrics.requestSeconds, 0.5),
+        quantile(metrics.requestSeconds, 0.95),
+      ]);
       return { p50Ms: roundMs(p50), p95Ms: roundMs(p95) };
     },
     requestsTotal: () => requests,

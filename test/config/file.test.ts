@@ -61,6 +61,7 @@ describe('a file', () => {
     ['port: 1\n\tcanary: 2', 2],
     ['port: "canary', 1],
     ['port: !canary 5', 1],
+    ['port: 1\n? [canary]\n: 2', 2],
   ])('that is not sound YAML is refused by line and not quoted: %j', (yaml, line) => {
     const problems = refusal(development, yaml);
     expect(problems[0]).toMatch(new RegExp(`talos.config.yaml is not valid YAML at line ${line} \\([A-Z_]+\\)\\.$`));

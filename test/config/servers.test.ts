@@ -75,6 +75,7 @@ servers:
     headers: { Authorization: "Bearer \${GIT_TOKEN}", X-Plain: "a \${lower} $5" }
     call_timeout: 0.5
     tags: [code, team]
+    command: null
     enabled: false
   files:
     command: ./bin/files
@@ -106,7 +107,7 @@ describe('tool servers in the file', () => {
       tags: ['code', 'team'],
       enabled: false,
     });
-    expect({ ...git?.headers }).toEqual({ Authorization: 'Bearer t0k', 'X-Plain': 'a ${lower} $5' });
+    expect({ ...git?.headers }).toEqual({ Authorization: 'Bearer t0k', 'X-Plain': `a \${lower} $5` });
     expect(sources.servers).toEqual({
       files: { layer: 'file', name: 'servers' },
       git: { layer: 'file', name: 'servers' },
@@ -168,7 +169,7 @@ describe('tool servers in the file', () => {
     ['servers: {a: {command: x, env: [A=b]}}', /: env must be a map of names and texts\.$/],
     ['servers: {a: {command: x, env: {DEBUG: true}}}', /: env must hold text only.* \(at "DEBUG"\)\.$/],
     [
-      'servers: {a: {url: "http://h", headers: {A: "${NOT_SET}"}}}',
+      `servers: {a: {url: "http://h", headers: {A: "\${NOT_SET}"}}}`,
       /: headers needs the variable NOT_SET, which is not set \(at "A"\)\.$/,
     ],
     [

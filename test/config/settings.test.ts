@@ -221,6 +221,14 @@ describe('every setting', () => {
   );
 });
 
+describe('trusted proxies', () => {
+  it.each(['0.0.0.0/0', '::/0', '10.0.0.1/0', '10.0.0.1/00'])('are never everybody: %s', (block) => {
+    expect(refusal({ ...development, TALOS_TRUSTED_PROXIES: block })).toEqual([
+      `TALOS_TRUSTED_PROXIES must not trust every address ("${block}").`,
+    ]);
+  });
+});
+
 describe('values of the file', () => {
   it('are taken in their own types', () => {
     const { config } = load(

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import type { ScopeRequest } from '../../src/core/scope.ts';
@@ -207,12 +209,12 @@ describe('constraints', () => {
     expect(decideByName(call, authority, production).allow).toBe(false);
   });
 
-  it('knows every constraint of the documentation', () => {
-    expect([...constraintNames].sort()).toEqual(
-      'allowed_tools bearer definition_hash input_schema max_calls method nbf paths rate_limit read_only schema_hash server team_id tool'.split(
-        ' ',
-      ),
-    );
+  it('are those of the documentation', async () => {
+    const page = await readFile(resolve(import.meta.dirname, '../../docs/capabilities.md'), 'utf8');
+    const section = page.slice(page.indexOf('## Constraints'), page.indexOf('### Paths'));
+    const rows = section.split('\n').flatMap((line) => /^\| (`.*?`) \|/.exec(line)?.[1] ?? []);
+    const documented = rows.flatMap((row) => [...row.matchAll(/`(\w+)`/g)].map((match) => match[1]));
+    expect(documented.sort()).toEqual([...constraintNames].sort());
   });
 });
 

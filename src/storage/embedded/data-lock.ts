@@ -22,13 +22,17 @@ export async function lockDataDir(dataDir: string): Promise<DataLock> {
   await access(dataDir, constants.W_OK | constants.X_OK);
   const database = await openExclusively(dataDir);
   const holder = join(dataDir, holderFile);
-  await writeFile(holder, `${process.pid}\n`);
-  return {
-    release: async () => {
-      await rm(holder, { force: true }).catch(() => undefined);
-      database.close();
-    },
+  const release = async (): Promise<void> => {
+    await rm(holder, { force: true }).catch(() => undefined);
+    database.close();
   };
+  try {
+    await writeFile(holder, `${process.pid}\n`);
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  return { release };
 }
 
 async function openExclusively(dataDir: string): Promise<{ close: () => void }> {

@@ -32,11 +32,7 @@ export async function describeRoutes(app: App): Promise<void> {
 }
 
 export async function docsRoutes(app: App): Promise<void> {
-  app.get(
-    '/openapi.json',
-    { config: { surface: 'docs.openapi' }, schema: { hide: true } },
-    async () => app.swagger(),
-  );
+  app.get('/openapi.json', { config: { surface: 'docs.openapi' }, schema: { hide: true } }, async () => app.swagger());
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     staticCSP: true,

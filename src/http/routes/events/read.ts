@@ -137,7 +137,9 @@ function filterOf(query: Static<typeof ListQuery>): EventFilter {
 }
 
 function defined(values: Record<string, string | undefined>): Record<string, string> {
-  return Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined));
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
 }
 
 function recordOutcome(text: string): Outcome {

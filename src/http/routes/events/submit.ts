@@ -78,7 +78,12 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
     '/api/events/log',
     {
       config: { surface: 'events.submit.log', legacyErrorKey: 'error' },
-      schema: { tags: ['Events'], summary: 'Submit an event (older form)', body: LogEntry, response: { 200: Accepted } },
+      schema: {
+        tags: ['Events'],
+        summary: 'Submit an event (older form)',
+        body: LogEntry,
+        response: { 200: Accepted },
+      },
       onRequest,
     },
     async (request, reply) => {

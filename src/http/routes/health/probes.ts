@@ -44,7 +44,10 @@ function probeRoute(app: App, deps: ProbeDeps, probe: Probe): void {
 
 async function answers(fetcher: typeof fetch, url: URL): Promise<boolean> {
   try {
-    const response = await fetcher(url, { redirect: 'error', signal: AbortSignal.timeout(bounds.serviceProbeTimeoutMs) });
+    const response = await fetcher(url, {
+      redirect: 'error',
+      signal: AbortSignal.timeout(bounds.serviceProbeTimeoutMs),
+    });
     await response.body?.cancel();
     return response.ok;
   } catch {

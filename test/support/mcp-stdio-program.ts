@@ -1,0 +1,114 @@
+/**
+ * A scripted tool server over stdio, without any SDK. The name of a tool says what it does when called; the first
+ * argument of the program how it treats `initialize`.
+ */
+import { spawn } from 'node:child_process';
+import { writeSync } from 'node:fs';
+
+type Message = { readonly id?: number; readonly method?: string; readonly params?: Record<string, unknown> };
+
+const [mode = 'normal'] = process.argv.slice(2);
+const seen: (string | undefined)[] = [];
+
+function send(message: unknown): void {
+  writeSync(1, `${JSON.stringify(message)}\n`);
+}
+
+function answer(id: number | undefined, result: unknown): void {
+  send({ jsonrpc: '2.0', id, result });
+}
+
+function say(id: number | undefined, text: string): void {
+  answer(id, { content: [{ type: 'text', text }] });
+}
+
+const tools: Record<string, (id: number | undefined, args: Record<string, unknown>) => void> = {
+  echo: (id, args) => say(id, String(args['text'])),
+  // Answers by the order of `delayMs`, not by the order of the calls.
+  later: (id, args) => setTimeout(say, Number(args['delayMs']), id, String(args['text'])),
+  pid: (id) => say(id, String(process.pid)),
+  environment: (id) => say(id, JSON.stringify({ env: process.env, cwd: process.cwd() })),
+  seen: (id) => say(id, JSON.stringify(seen)),
+  hang: () => undefined,
+  crash: () => process.exit(7),
+  'crash after answer': (id) => {
+    say(id, 'last words');
+    process.exit(0);
+  },
+  huge: () => writeSync(1, 'x'.repeat(200_000)),
+  noise: (id) => {
+    writeSync(1, 'this is no JSON\n\n[1,2]\n"text"\n{"jsonrpc":"2.0"}\n');
+    say(id, 'after the noise');
+  },
+  'wrong id': (id) => {
+    say(99_999, 'to nobody');
+    say(id, 'to you');
+  },
+  twice: (id) => {
+    say(id, 'first');
+    say(id, 'second');
+  },
+  broken: (id) => send({ jsonrpc: '2.0', id, result: 'no object' }),
+  error: (id) => send({ jsonrpc: '2.0', id, error: { code: -32_000, message: 'it failed', data: { why: 'because' } } }),
+  progress: (id) => {
+    send({ jsonrpc: '2.0', method: 'notifications/progress', params: { progress: 1 } });
+    say(id, 'done');
+  },
+  asks: (id) => {
+    send({ jsonrpc: '2.0', id: 'mine', method: 'sampling/createMessage', params: {} });
+    send({ jsonrpc: '2.0', id: 'ping', method: 'ping' });
+    say(id, 'asked');
+  },
+  changes: (id) => {
+    extra.push('added later');
+    send({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
+    say(id, 'changed');
+  },
+  complains: (id) => {
+    writeSync(2, `${'long '.repeat(2_000)}\nshort\n`);
+    say(id, 'complained');
+  },
+  // A child of its own that would outlive it.
+  'has a child': (id) => say(id, String(spawn('sleep', ['600'], { stdio: 'ignore' }).pid)),
+};
+
+const extra: string[] = [];
+
+function initialize(message: Message): void {
+  if (mode === 'mute') return;
+  if (mode === 'dies') process.exit(3);
+  if (mode === 'refuses') return send({ jsonrpc: '2.0', id: message.id, error: { code: -32_603, message: 'no' } });
+  if (mode === 'stateless') {
+    const data = { supported: ['2026-07-28'], requested: '2025-11-25' };
+    return send({ jsonrpc: '2.0', id: message.id, error: { code: -32_022, message: 'unsupported', data } });
+  }
+  const protocolVersion = mode === 'future' ? '2999-01-01' : '2025-11-25';
+  answer(message.id, { protocolVersion, capabilities: { tools: {} }, serverInfo: { name: 'scripted', version: '1' } });
+}
+
+function handle(message: Message): void {
+  seen.push(message.method ?? `reply to ${message.id}: ${JSON.stringify(message)}`);
+  const params = message.params ?? {};
+  if (message.method === 'initialize') return initialize(message);
+  if (mode === 'stateless' && message.id !== undefined && !('_meta' in params)) {
+    return send({ jsonrpc: '2.0', id: message.id, error: { code: -32_602, message: 'no envelope' } });
+  }
+  if (message.method === 'tools/list') {
+    const names = [...Object.keys(tools), ...extra];
+    return answer(message.id, { tools: names.map((name) => ({ name, inputSchema: { type: 'object' } })) });
+  }
+  if (message.method === 'tools/call') tools[String(params['name'])]?.(message.id, params['arguments'] as Record<string, unknown>);
+}
+
+let rest = '';
+process.stdin.setEncoding('utf8');
+process.stdin.on('data', (chunk: string) => {
+  const lines = (rest + chunk).split('\n');
+  rest = lines.pop() ?? '';
+  for (const line of lines) handle(JSON.parse(line) as Message);
+});
+if (mode === 'stubborn') {
+  // Neither the end of its input nor SIGTERM makes it leave.
+  process.on('SIGTERM', () => undefined);
+  setInterval(() => undefined, 60_000);
+}
