@@ -127,8 +127,7 @@ export class CommitPool {
       this.#leave(batch);
       this.#committedAtMs = this.#options.clock.monotonic();
       this.#options.onCommit({ records: events.length, seconds: (this.#committedAtMs - startedAtMs) / 1000 });
-      let from = 0;
-      for (const { events: own, resolve } of batch) resolve(committed.slice(from, (from += own.length)));
+      settle(batch, committed);
     } catch (error) {
       this.#leave(batch);
       this.#options.onFailure(describeError(error));
@@ -161,5 +160,14 @@ export class CommitPool {
       }
       await delay(bounds.commitRetryMs);
     }
+  }
+}
+
+/** Gives each entry its own part of what was committed. */
+function settle(batch: readonly Entry[], committed: readonly CommittedEvent[]): void {
+  let from = 0;
+  for (const { events, resolve } of batch) {
+    resolve(committed.slice(from, from + events.length));
+    from += events.length;
   }
 }

@@ -79,6 +79,9 @@ export const bounds = {
   storeConnectTimeoutMs: 5_000,
   storeReadConnectionsMax: 8,
   storeReadTimeoutMs: 10_000,
+  storeGoodbyeTimeoutMs: 1_000,
+  // A writer holds the log's head for milliseconds; the server ends one that idles for longer.
+  headIdleTimeoutMs: 2_000,
 
   // The embedded PostgreSQL
   embeddedStartTimeoutMs: 60_000,

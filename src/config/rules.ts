@@ -52,7 +52,7 @@ function nameOf({ sources }: RuleContext, key: SettingKey): string {
 }
 
 function demandServer({ values, servers }: RuleContext, findings: Findings): void {
-  if (values.mode === 'development' ) return;
+  if (values.mode === 'development' || servers.failed) return;
   if (servers.servers.some(({ enabled }) => enabled !== false)) return;
   findings.problem(
     'No tool server is configured: set MCP_SERVER_<ID>=<url>, list servers in talos.config.yaml, or set DEV_MODE=true.',

@@ -87,7 +87,7 @@ const spliceChars = '{"event_id":"",,"ts":""}'.length + 36 + 24;
 /** Throws `RECORD_TOO_LARGE` when the record or its details pass the bounds. */
 export function prepareEvent(draft: EventDraft, bounds: RecordBounds): PreparedEvent {
   const details = draft.details === undefined ? null : canonicalize(draft.details);
-  if (details !== null && details.length > bounds.detailsBytesMax) throw new TalosError('RECORD_TOO_LARGE');
+  if (details !== null && Buffer.byteLength(details) > bounds.detailsBytesMax) throw new TalosError('RECORD_TOO_LARGE');
   const meta = details === null ? draft.meta : { ...draft.meta, details_hash: sha256Hex(details) };
   const middle = canonicalMiddle(draft, meta);
   if (Buffer.byteLength(middle) + spliceChars > bounds.recordBytesMax) throw new TalosError('RECORD_TOO_LARGE');

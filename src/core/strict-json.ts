@@ -112,7 +112,8 @@ function parseString(scanner: Scanner): string {
       escaped = true;
       at++;
     } else if (Number.isNaN(code) || code < 0x20) {
-      throw fault(scanner, Number.isNaN(code) ? 'the string does not end' : 'a control character in a string', at);
+      if (Number.isNaN(code)) throw fault(scanner, 'the string does not end', text.length);
+      throw fault(scanner, 'a control character in a string', at);
     }
   }
 }

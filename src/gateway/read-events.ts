@@ -6,6 +6,8 @@ import type { EventFilter, EventReader, StoredEvent } from '../storage/events.ts
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 
+export type { EventFilter, StoredEvent };
+
 export interface ReadRequest {
   readonly caller: Caller;
   readonly facts: RequestFacts;

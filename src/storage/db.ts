@@ -10,10 +10,16 @@ export type DatabaseAddress =
 
 /** Opens a client of its own. The caller ends it. */
 export async function openClient(address: DatabaseAddress, name: string): Promise<pg.Client> {
+  const client = createClient(address, name);
+  await client.connect();
+  return client;
+}
+
+/** The same, not yet connected: for those who must be able to give up a connection that is being opened. */
+export function createClient(address: DatabaseAddress, name: string): pg.Client {
   const client = new pg.Client(clientOptions(address, name));
   // A broken connection also fails the query in flight; without a listener the event would end the process.
   client.on('error', () => {});
-  await client.connect();
   return client;
 }
 

@@ -128,7 +128,7 @@ function filterConditions(filter: EventFilter, values: unknown[]): string[] {
   const conditions: string[] = [];
   for (const [column, value] of equalities) {
     if (value === undefined) continue;
-    values.push(projectedKey(value).replaceAll('\0', '\ufffd'));
+    values.push(projectedKey(value));
     conditions.push(`${column} = $${values.length}`);
   }
   // Time is part of the id, and ids are in the order of the log.

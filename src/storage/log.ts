@@ -7,11 +7,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import { bounds } from '../config/bounds.ts';
 import { type CommittedEvent, committedEvent, type PreparedEvent, sealEvent } from '../core/audit-event.ts';
+import { sha256Hex } from '../core/hash.ts';
 import { CompactRange, leafHash } from '../core/merkle.ts';
 import { type IdTick, nextTick, uuidv7 } from '../core/uuidv7.ts';
 import { copyField, copyQuery } from './copy-query.ts';
-import { type DatabaseAddress, openClient } from './db.ts';
+import { createClient, type DatabaseAddress } from './db.ts';
 
 export interface LogWriter {
   /** Commits the batch, or throws with its outcome open: calling again with the same batch id is then always safe. */
@@ -40,19 +42,20 @@ interface Batch {
 export function createLogWriter(address: DatabaseAddress): LogWriter {
   const writerId = randomUUID();
   let client: pg.Client | undefined;
+  let isReady = false;
 
   async function connected(): Promise<pg.Client> {
     if (client !== undefined) return client;
-    const opened = await openClient(address, 'talos-log');
-    // A server may be set to acknowledge commits before they are on disk; for the log that is never acceptable.
-    await opened.query(
-      "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
-    );
-    await opened.query("DELETE FROM log_writer WHERE seen_at < now() - interval '7 days'");
+    const opened = createClient(address, 'talos-log');
     opened.once('end', () => {
       if (client === opened) client = undefined;
     });
+    // From here on `reset` reaches it: a server that accepts a connection and then hangs must not hang the log.
     client = opened;
+    isReady = false;
+    await opened.connect();
+    await prepareSession(opened);
+    isReady = true;
     return opened;
   }
 
@@ -63,12 +66,11 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
   }
 
   async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
-    const open = await connected();
     try {
-      return await appendOn(open, writerId, batchId, events);
+      return await appendOn(await connected(), writerId, batchId, events);
     } catch (error) {
       // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
-      if (client === open) reset();
+      reset();
       throw error;
     }
   }
@@ -76,10 +78,20 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
   async function close(): Promise<void> {
     const open = client;
     client = undefined;
-    await open?.end();
+    if (open !== undefined) await end(open);
   }
 
-  return { append, isConnected: () => client !== undefined, reset, close };
+  return { append, isConnected: () => client !== undefined && isReady, reset, close };
+}
+
+async function prepareSession(client: pg.Client): Promise<void> {
+  // A server may be set to acknowledge commits before they are on disk; for the log that is never acceptable.
+  await client.query(
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+  );
+  // A gateway that was stopped or cut off while it holds the head must not stop the others.
+  await client.query(`SET idle_in_transaction_session_timeout = ${bounds.headIdleTimeoutMs}`);
+  await client.query("DELETE FROM log_writer WHERE seen_at < now() - interval '7 days'");
 }
 
 async function appendOn(
@@ -170,10 +182,15 @@ function copyRow(seq: number, eventId: string, ms: number, event: PreparedEvent,
 }
 
 const keyCharsMax = 256;
+const keyHashChars = 64;
 
-/** A key as it is stored and searched: cut to what an index entry can hold. */
+/**
+ * A key as it is stored and searched: no longer than an index entry can hold and without the NUL that no column can.
+ * What must be changed for that ends in its hash, so that two keys never find each other's records.
+ */
 export function projectedKey(key: string): string {
-  return key.length <= keyCharsMax ? key : key.slice(0, keyCharsMax);
+  if (key.length <= keyCharsMax && !key.includes('\0')) return key;
+  return `${key.slice(0, keyCharsMax - keyHashChars - 1).replaceAll('\0', '\ufffd')}#${sha256Hex(key)}`;
 }
 
 function keyField(key: string | null): string {
@@ -199,6 +216,16 @@ async function readCommitted(client: pg.Client, firstSeq: number, size: number):
   );
   await client.query('COMMIT');
   return rows.map((row) => committedEvent(Number(row.seq), row.event_id, row.canon));
+}
+
+/** Says goodbye, but not for ever: whatever was acknowledged is durable already. */
+async function end(client: pg.Client): Promise<void> {
+  const timer = setTimeout(() => destroy(client), bounds.storeGoodbyeTimeoutMs);
+  try {
+    await client.end();
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 // A client whose connection is broken or in doubt is not asked to say goodbye.

@@ -7,8 +7,9 @@ import type pg from 'pg';
 import { sha256Hex } from '../core/hash.ts';
 import { type DatabaseAddress, openClient } from './db.ts';
 
+// Compiled code lives one folder deeper, in `dist/`.
 const migrationsFolder = new URL(
-  import.meta.url.includes('/dist/') ? '../../../migrations/' : '../../migrations/',
+  import.meta.url.endsWith('.js') ? '../../../migrations/' : '../../migrations/',
   import.meta.url,
 );
 // An arbitrary number that names the lock; the same in every version.

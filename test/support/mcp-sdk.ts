@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { toNodeHandler } from '@modelcontextprotocol/node';
+import { type NodeIncomingMessageLike, toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHandler, fromJsonSchema, McpServer, type McpHttpHandler } from '@modelcontextprotocol/server';
 import { onTestFinished } from 'vitest';
 
@@ -24,7 +24,7 @@ export async function startSdkServer(options: { readonly legacy: 'stateless' | '
   const http = createServer((request, response) => {
     const method = request.headers['mcp-method'];
     methods.push(typeof method === 'string' ? method : undefined);
-    void answer(request, response);
+    void answer(request as NodeIncomingMessageLike, response);
   });
   http.listen(0, '127.0.0.1');
   await once(http, 'listening');
@@ -38,10 +38,9 @@ export async function startSdkServer(options: { readonly legacy: 'stateless' | '
 
 function serverWith(names: readonly string[]): McpServer {
   const server = new McpServer({ name: 'sdk', version: '1' }, { capabilities: { tools: { listChanged: true } } });
-  const inputSchema = fromJsonSchema<Record<string, unknown>>({
-    type: 'object',
-    properties: { region: { type: 'string', 'x-mcp-header': 'Region' }, text: { type: 'string' } },
-  });
+  // The SDK's type of a schema does not know MCP's own keyword.
+  const region: object = { type: 'string', 'x-mcp-header': 'Region' };
+  const inputSchema = fromJsonSchema<Record<string, unknown>>({ type: 'object', properties: { region, text: { type: 'string' } } });
   for (const name of names) {
     server.registerTool(name, { description: `Says ${name}`, inputSchema }, (args) => ({
       content: [{ type: 'text', text: `${name} ${JSON.stringify(args)}` }],

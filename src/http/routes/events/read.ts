@@ -6,8 +6,7 @@ import { cursorOf, decodeCursor } from '../../../core/cursor.ts';
 import { TalosError } from '../../../core/errors.ts';
 import { clientOutcomes, toItem, toRecord } from '../../../core/event-item.ts';
 import { isUuidv7 } from '../../../core/uuidv7.ts';
-import type { ReadEvents } from '../../../gateway/read-events.ts';
-import type { EventFilter, StoredEvent } from '../../../storage/events.ts';
+import type { EventFilter, ReadEvents, StoredEvent } from '../../../gateway/read-events.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
