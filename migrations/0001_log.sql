@@ -6,7 +6,8 @@ CREATE TABLE log_head (
   last_ms      bigint   NOT NULL,  -- millisecond and counter of the last event id, so that ids never run backwards
   last_counter integer  NOT NULL,
   tree         bytea    NOT NULL,  -- compact range of the RFC 6962 tree over records 0 to next_seq - 1
-  root         bytea    NOT NULL
+  root         bytea    NOT NULL,
+  origin       text                -- the log's name in checkpoints; set once, by the first gateway that signs
 ) WITH (fillfactor = 10);          -- one row, updated by every batch: room for updates in place
 
 INSERT INTO log_head (log_id, next_seq, last_ms, last_counter, tree, root)
@@ -58,3 +59,16 @@ CREATE TABLE log_tile (
 );
 -- Hashes do not compress.
 ALTER TABLE log_tile ALTER COLUMN data SET STORAGE EXTERNAL;
+
+-- Keys that have signed this log, and the newest checkpoints. What was signed is also kept outside the database.
+CREATE TABLE log_signer (
+  verifier_key text PRIMARY KEY,
+  added_at     timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE log_checkpoint (
+  size      bigint PRIMARY KEY,
+  root      bytea  NOT NULL,
+  note      text   NOT NULL,
+  signed_at timestamptz NOT NULL DEFAULT now()
+);

@@ -24,6 +24,7 @@ find_node() {
 # Like find_node, for what runs after the installation: not every platform has the pinned one.
 find_runtime() {
   find_node
+  if [ "$node" = "$root/node_modules/.bin/node" ]; then return; fi
   "$node" -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 13) ? 0 : 1)' ||
     fail "The gateway needs Node.js 22.13 or newer on this platform, and this is $("$node" --version): install it from https://nodejs.org."
 }
@@ -37,7 +38,7 @@ quietly() {
   case $output in
     *ENOSPC* | *'no space left'* | *'No space left'*) fail "The disk is full: free some space, then run this again ($step)." ;;
   esac
-  printf '%s\n' "$output" | tail -n 25 >&2
+  printf '%s\n' "$output" | head -n 25 >&2
   fail "$step failed; the lines above say why."
 }
 

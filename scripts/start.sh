@@ -31,10 +31,7 @@ load_settings() {
   DEV_MODE=${DEV_MODE:-true}
   case $DEV_MODE in
     false | 0 | no | off | FALSE | False) ;;
-    *)
-      assignments=$(tool env "$root") || exit 1
-      eval "$assignments"
-      ;;
+    *) if [ -e "$root/.env" ] || [ -e "$root/.env.local" ]; then load_env_files; fi ;;
   esac
   TALOS_GATEWAY_PORT=${TALOS_GATEWAY_PORT:-${PORT:-8000}}
   TALOS_BIND_HOST=${TALOS_BIND_HOST:-127.0.0.1}
@@ -46,6 +43,11 @@ load_settings() {
   # What the samples call `node` is the one that runs the gateway.
   PATH=$root/node_modules/.bin:$PATH
   export DEV_MODE TALOS_GATEWAY_PORT TALOS_BIND_HOST TALOS_DATA_DIR PATH
+}
+
+load_env_files() {
+  assignments=$(tool env "$root") || exit 1
+  eval "$assignments"
 }
 
 # One spelling for one folder, by which a running gateway is known.
@@ -136,10 +138,10 @@ start_in_foreground() {
 }
 
 start_gateway() {
-  tool prepare "$TALOS_DATA_DIR" || exit 1
+  if [ ! -w "$TALOS_DATA_DIR/gateway.log" ]; then tool prepare "$TALOS_DATA_DIR" || exit 1; fi
   resolve_data_dir
   take_turn
-  if url=$(tool running "$TALOS_DATA_DIR" "$main"); then
+  if [ -e "$TALOS_DATA_DIR/gateway.pid" ] && url=$(tool running "$TALOS_DATA_DIR" "$main"); then
     say "The gateway is already running at $url"
     print_hints "$url"
     return

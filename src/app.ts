@@ -3,9 +3,14 @@
  * and takes everything down in reverse.
  */
 import { randomUUID } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
+import { type Checkpointer, createCheckpointer } from './audit/checkpointer.ts';
+import { openLogKey } from './audit/log-key.ts';
 import { createRecorder } from './audit/recorder.ts';
 import { createAuthenticator } from './auth/authenticate.ts';
+import { bounds } from './config/bounds.ts';
 import type { Config, Secrets } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import { didSet } from './core/did.ts';
@@ -13,6 +18,7 @@ import { createAuthorizeAction } from './gateway/authorize-action.ts';
 import { createCallTool } from './gateway/call-tool.ts';
 import { createListTools } from './gateway/list-tools.ts';
 import { createReadEvents } from './gateway/read-events.ts';
+import { createReadLog } from './gateway/read-log.ts';
 import { createRefuse } from './gateway/refusal.ts';
 import { createSubmitEvents } from './gateway/submit-events.ts';
 import { type ClientIpKey, createFactsOf } from './http/caller.ts';
@@ -22,11 +28,13 @@ import { createServer, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
 import { createRegistry } from './mcp/registry.ts';
 import { CapabilityVerifier } from './policy/capability-verifier.ts';
+import { type CheckpointStore, createCheckpointStore } from './storage/checkpoints.ts';
 import { type DatabaseAddress, openReadPool } from './storage/db.ts';
 import { startEmbeddedPostgres } from './storage/embedded/start.ts';
 import { createEventReader } from './storage/events.ts';
 import { createLogWriter } from './storage/log.ts';
 import { migrate } from './storage/migrate.ts';
+import { createTileReader, type TileReader } from './storage/tiles.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
 export interface GatewayOptions {
@@ -71,7 +79,17 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
 
   const readPool = openReadPool(database);
   onStop(() => readPool.end());
-  const recorder = createRecorder({ writer: createLogWriter(database), clock, telemetry });
+  const events = createEventReader(readPool);
+  const tiles = createTileReader(readPool);
+  const checkpoints = createCheckpointStore(readPool);
+  const checkpointer = await openCheckpointer(options, checkpoints, tiles);
+  onStop(() => checkpointer.close());
+  const recorder = createRecorder({
+    writer: createLogWriter(database),
+    clock,
+    telemetry,
+    onCommitted: checkpointer.committed,
+  });
   onStop(() => recorder.close());
   await recorder.ensureWritable();
 
@@ -82,6 +100,7 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   const verifier = new CapabilityVerifier({ trustedIssuers: didSet(config.trustedIssuers), clock });
   const refuse = createRefuse(recorder);
   const authorizeAction = createAuthorizeAction({ policyMode, refuse, telemetry });
+  const readEvents = createReadEvents({ authorizeAction, events });
 
   let isShuttingDown = false;
   const tls = config.tls === undefined ? undefined : await readTls(config.tls);
@@ -121,7 +140,16 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
     factsOf: createFactsOf(clientIpKey(config, secrets)),
     callTool: createCallTool({ registry, policyMode, recorder, telemetry, clock }),
     listTools: createListTools({ registry, policyMode, refuse, telemetry }),
-    readEvents: createReadEvents({ authorizeAction, events: createEventReader(readPool) }),
+    readEvents,
+    readLog: createReadLog({
+      authorizeAction,
+      refuse,
+      readEvents,
+      events,
+      tiles,
+      checkpointer,
+      verifierKeys: checkpoints.signers,
+    }),
     submitEvents: createSubmitEvents({ authorizeAction, recorder }),
   });
 
@@ -136,6 +164,25 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   await app.listen({ port: config.port, host: config.bindHost });
   if (config.tls !== undefined) onStop(followTls(app, config.tls, telemetry.log));
   return serverUrl(app.server, config.tls !== undefined);
+}
+
+/** The signer of checkpoints, once the database is known to continue what was signed before. */
+async function openCheckpointer(
+  { config, telemetry }: GatewayOptions,
+  store: CheckpointStore,
+  tiles: TileReader,
+): Promise<Checkpointer> {
+  await mkdir(config.dataDir, { recursive: true });
+  const keyFile = config.logKeyFile ?? join(config.dataDir, 'log.key');
+  const origin = config.logOrigin ?? `talos.invalid/audit/${randomUUID()}`;
+  return await createCheckpointer({
+    key: await openLogKey(keyFile, origin, store),
+    store,
+    tiles,
+    file: join(config.dataDir, 'log.checkpoint'),
+    intervalMs: bounds.checkpointIntervalMs,
+    log: telemetry.log,
+  });
 }
 
 /** The configured database, or the embedded one. */

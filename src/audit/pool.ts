@@ -42,6 +42,8 @@ interface Entry {
   readonly reject: (error: TalosError) => void;
 }
 
+const tooLarge = 'The events together are larger than the log takes at once.';
+
 export class CommitPool {
   readonly #options: PoolOptions;
   readonly #queue: Entry[] = [];
@@ -60,11 +62,13 @@ export class CommitPool {
   }
 
   /**
-   * Resolves once the events are durable, with their places in the log. Rejects with `AUDIT_OVERLOADED` before
-   * accepting them, or with `AUDIT_UNAVAILABLE` when they could not be committed within the deadline.
+   * Resolves once the events are durable, with their places in the log. Rejects with `AUDIT_OVERLOADED`, or with
+   * `RECORD_TOO_LARGE` when they can never fit, before accepting them, or with `AUDIT_UNAVAILABLE` when they could not be committed within the deadline.
    */
   add(events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
     const size = events.reduce((sum, event) => sum + event.size, 0);
+    if (this.#isTooLarge(events.length, size))
+      return Promise.reject(new TalosError('RECORD_TOO_LARGE', { message: tooLarge }));
     if (!this.#admits(events.length, size)) return Promise.reject(new TalosError('AUDIT_OVERLOADED'));
     return new Promise((resolve, reject) => {
       this.#queue.push({ events, size, queuedAtMs: this.#options.clock.monotonic(), resolve, reject });
@@ -87,6 +91,12 @@ export class CommitPool {
   /** Waits until nothing is queued or in flight. */
   async drained(): Promise<void> {
     while (this.#running !== undefined) await this.#running;
+  }
+
+  /** What no waiting would make room for. */
+  #isTooLarge(records: number, size: number): boolean {
+    const { bounds } = this.#options;
+    return records > bounds.queueRecordsMax || size > bounds.queueBytesMax;
   }
 
   #admits(records: number, size: number): boolean {
@@ -144,21 +154,30 @@ export class CommitPool {
 
   /** Tries the same batch under the same id until it is durable or its oldest entry's time is over. */
   async #appendUntilDeadline(batch: readonly Entry[], events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
-    const { writer, clock, bounds } = this.#options;
+    const { clock, bounds } = this.#options;
     const batchId = randomUUID();
     const deadlineMs = (batch[0] as Entry).queuedAtMs + bounds.commitDeadlineMs;
+    let reason: unknown;
     for (;;) {
-      // A hung store is a failed one: dropping the connection fails what is in flight.
-      const remainingMs = Math.max(0, deadlineMs - clock.monotonic());
-      const timer = setTimeout(() => writer.reset(), remainingMs);
       try {
-        return await writer.append(batchId, events);
+        return await this.#append(batchId, events, Math.max(0, deadlineMs - clock.monotonic()));
       } catch (error) {
-        if (clock.monotonic() + bounds.commitRetryMs >= deadlineMs) throw error;
-      } finally {
-        clearTimeout(timer);
+        // The first failure tells what is wrong; the last one is often no more than the end of our patience.
+        reason ??= error;
+        if (clock.monotonic() + bounds.commitRetryMs >= deadlineMs) throw reason;
       }
       await delay(bounds.commitRetryMs);
+    }
+  }
+
+  /** A hung store is a failed one: dropping the connection fails what is in flight. */
+  async #append(batchId: string, events: readonly PreparedEvent[], withinMs: number): Promise<CommittedEvent[]> {
+    const { writer } = this.#options;
+    const timer = setTimeout(() => writer.reset(new Error('the store did not answer in time')), withinMs);
+    try {
+      return await writer.append(batchId, events);
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

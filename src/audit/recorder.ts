@@ -25,13 +25,18 @@ export function createRecorder(options: {
   readonly writer: LogWriter;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
+  /** Told after every commit. */
+  readonly onCommitted?: () => void;
 }): Recorder {
-  const { writer, clock, telemetry } = options;
+  const { writer, clock, telemetry, onCommitted } = options;
   const pool = new CommitPool({
     writer,
     clock,
     bounds,
-    onCommit: (batch) => telemetry.batchCommitted(batch),
+    onCommit: (batch) => {
+      telemetry.batchCommitted(batch);
+      if (batch.records > 0) onCommitted?.();
+    },
     onFailure: (reason) => telemetry.batchFailed(reason),
   });
 

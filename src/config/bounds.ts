@@ -10,6 +10,8 @@ export const bounds = {
   headerBytesMax: 32 * 1024,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
+  // How often slow requests are looked for; adds to the two above.
+  connectionsCheckMs: 1_000,
   keepAliveTimeoutMs: 75_000,
   pathParameterCharsMax: 1024,
   jsonDepthMax: 32,
@@ -74,6 +76,7 @@ export const bounds = {
   commitDeadlineMs: 5_000,
   commitRetryMs: 50,
   writableFreshMs: 1_000,
+  checkpointIntervalMs: 1_000,
 
   // The store
   storeConnectTimeoutMs: 5_000,

@@ -23,6 +23,10 @@ export interface Config {
   readonly port: number;
   readonly bindHost: string;
   readonly dataDir: string;
+  /** Undefined means `log.key` in the data folder. */
+  readonly logKeyFile: string | undefined;
+  /** Undefined means a random name, made once. */
+  readonly logOrigin: string | undefined;
   /** PEM files, which were readable at the start. */
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly trustedProxies: readonly string[];
@@ -107,6 +111,7 @@ function absolutePaths(values: Values, cwd: string): Values {
   return {
     ...values,
     dataDir: resolve(cwd, values.dataDir),
+    logKeyFile: absolute(values.logKeyFile),
     tlsCertFile: absolute(values.tlsCertFile),
     tlsKeyFile: absolute(values.tlsKeyFile),
   };

@@ -74,6 +74,12 @@ export const parseLabel: Parser<string> = (raw) =>
     ? accept(raw)
     : refuse(`must be 1 to 63 letters, digits, ".", "_" or "-", and begin with a letter or digit, not ${quote(raw)}`);
 
+/** The name of a log, as checkpoints and keys carry it (C2SP signed-note: no white space, no plus sign). */
+export const parseLogName: Parser<string> = (raw) =>
+  typeof raw === 'string' && /^[A-Za-z0-9._~/:-]{1,200}$/.test(raw)
+    ? accept(raw)
+    : refuse(`must be 1 to 200 letters, digits and ". _ ~ / : -", such as gateway.example.com/audit, not ${quote(raw)}`);
+
 /** A path of the file system; relative ones are resolved later, against the working directory. */
 export const parsePath: Parser<string> = (raw) =>
   typeof raw === 'string' && raw !== '' && !raw.includes('\0')

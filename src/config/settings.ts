@@ -14,6 +14,7 @@ import {
   parseIssuer,
   parseLabel,
   parseList,
+  parseLogName,
   parseOrigin,
   parsePath,
   parseProxy,
@@ -109,6 +110,24 @@ export const settings = {
     parse: parsePath,
     default: '.talos',
     meaning: 'Folder for the embedded store, keys and logs.',
+  }),
+  logKeyFile: setting<string | undefined>({
+    env: ['TALOS_LOG_KEY_FILE'],
+    file: ['log_key_file'],
+    parse: parsePath,
+    default: undefined,
+    defaultText: '`log.key` in the data folder, made at the first start',
+    meaning:
+      'File with the key that signs checkpoints of the log. All gateways on one database need the same; keep a copy elsewhere.',
+  }),
+  logOrigin: setting<string | undefined>({
+    env: ['TALOS_LOG_ORIGIN'],
+    file: ['log_origin'],
+    parse: parseLogName,
+    default: undefined,
+    defaultText: 'a random name',
+    meaning:
+      'Name of the log in its checkpoints, such as `gateway.example.com/audit`. It is set once, by the first start.',
   }),
   databaseUrl: setting<Secret | undefined>({
     env: ['TALOS_DATABASE_URL', 'DATABASE_URL', 'DATABASE_WRITE_URL', 'DB_HOST'],

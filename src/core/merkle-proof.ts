@@ -18,7 +18,9 @@ export type NodeReader = (nodes: readonly NodeId[]) => Promise<readonly Buffer[]
  * Throws `RangeError` unless 0 ≤ index < size.
  */
 export async function inclusionProof(index: number, size: number, read: NodeReader): Promise<Buffer[]> {
-  if (!(index >= 0 && index < size)) throw new RangeError(`There is no leaf ${index} in a tree of ${size}.`);
+  if (!isCount(index) || !isCount(size) || index >= size) {
+    throw new RangeError(`There is no leaf ${index} in a tree of ${size}.`);
+  }
   return await readSubtrees(inclusionPath(index, 0, size), read);
 }
 
@@ -27,7 +29,9 @@ export async function inclusionProof(index: number, size: number, read: NodeRead
  * Throws `RangeError` unless 1 ≤ from ≤ to. Empty when both are the same.
  */
 export async function consistencyProof(from: number, to: number, read: NodeReader): Promise<Buffer[]> {
-  if (!(from >= 1 && from <= to)) throw new RangeError(`There is no consistency proof from ${from} to ${to}.`);
+  if (!isCount(from) || !isCount(to) || from < 1 || from > to) {
+    throw new RangeError(`There is no consistency proof from ${from} to ${to}.`);
+  }
   return await readSubtrees(consistencyPath(from, 0, to, true), read);
 }
 
@@ -36,6 +40,20 @@ export async function rootOf(size: number, read: NodeReader): Promise<Buffer> {
   const [root] = await readSubtrees([{ start: 0, end: size }], read);
   if (root === undefined) throw new RangeError('An empty tree has no nodes.');
   return root;
+}
+
+/**
+ * What stands left and right of `count` leaves from `first` on in a tree of `size`: with these nodes and the leaves
+ * themselves anyone computes the root. Left of them largest first, right of them in the order of the leaves.
+ */
+export function rangeEdges(first: number, count: number, size: number): { left: NodeId[]; right: NodeId[] } {
+  if (![first, count, size].every(isCount) || first + count > size) {
+    throw new RangeError(`There are no ${count} leaves from ${first} on in a tree of ${size}.`);
+  }
+  return {
+    left: perfectSubtrees({ start: 0, end: first }),
+    right: perfectSubtrees({ start: first + count, end: size }),
+  };
 }
 
 /** A run of leaves, end exclusive. */
@@ -76,14 +94,32 @@ async function readSubtrees(spans: readonly Span[], read: NodeReader): Promise<B
 function perfectSubtrees({ start, end }: Span): NodeId[] {
   const nodes: NodeId[] = [];
   for (let at = start; at < end; ) {
-    const level = Math.floor(Math.log2(end - at));
+    const level = Math.min(levelWithin(end - at), alignmentOf(at));
     nodes.push({ level, index: at / 2 ** level });
     at += 2 ** level;
   }
   return nodes;
 }
 
+// The largest level whose perfect subtrees have at most `n` leaves. Math.log2 would round up just below powers of two.
+function levelWithin(n: number): number {
+  let level = 0;
+  while (2 ** (level + 1) <= n) level++;
+  return level;
+}
+
 // For n ≥ 2, the largest power of two smaller than n.
 function largestPowerBelow(n: number): number {
-  return 2 ** Math.ceil(Math.log2(n) - 1);
+  return 2 ** levelWithin(n - 1);
+}
+
+// The largest level at which a perfect subtree can start at leaf `at`.
+function alignmentOf(at: number): number {
+  let level = 0;
+  while (level < 53 && at % 2 ** (level + 1) === 0) level++;
+  return level;
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }

@@ -106,7 +106,7 @@ function parseString(scanner: Scanner): string {
     const code = text.charCodeAt(at);
     if (code === quote) {
       scanner.position = at + 1;
-      return escaped ? unescaped(scanner, start) : checkedSlice(scanner, start + 1, at);
+      return escaped ? unescaped(scanner, start) : checkedSlice(scanner, start, at);
     }
     if (code === backslash) {
       escaped = true;
@@ -130,7 +130,7 @@ function unescaped(scanner: Scanner, start: number): string {
 }
 
 function checkedSlice(scanner: Scanner, start: number, end: number): string {
-  const value = scanner.text.slice(start, end);
+  const value = scanner.text.slice(start + 1, end);
   if (!value.isWellFormed()) throw fault(scanner, 'a string holds a lone surrogate', start);
   return value;
 }

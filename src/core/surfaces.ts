@@ -38,6 +38,8 @@ const writeEvents = (template: string): Surface => ({
   action: 'events.write',
   metaKeys: 'any',
 });
+// Hashes and signatures, which reveal nothing of what they are of: open to everybody.
+const readLog = (template: string): Surface => ({ method: 'GET', template, auditMode: 'summary', metaKeys: [] });
 const readMcp = (template: string): Surface => ({
   method: 'GET',
   template,
@@ -61,6 +63,15 @@ export const surfaces = {
   'docs.openapi': docs('/openapi.json'),
   'docs.ui': docs('/docs'),
 
+  'log.checkpoint': readLog('/log/checkpoint'),
+  'log.keys': readLog('/log/keys'),
+  'log.tile': readLog('/log/tile/{level}/{tile}'),
+  'log.entries': readEvents('/log/tile/entries/{tile}'),
+  'log.consistency': readLog('/log/consistency'),
+  'log.root': readLog('/root'),
+  'log.proof': readEvents('/proof/{event_id}'),
+
+  'events.proof': readEvents('/api/events/{event_id}/proof'),
   'events.list': readEvents('/api/events'),
   'events.stats': readEvents('/api/events/stats'),
   'events.get': readEvents('/api/events/{event_id}'),

@@ -60,7 +60,7 @@ export function createReadEvents(options: ReadEventsOptions): ReadEvents {
 }
 
 /** A capability shows its own team's events; `*` and the development user without one see all. */
-function teamFilter(caller: Caller): Pick<EventFilter, 'teamId'> {
+export function teamFilter(caller: Caller): Pick<EventFilter, 'teamId'> {
   const teamId = caller.authority?.capability.teamId;
   return teamId === undefined || teamId === '*' ? {} : { teamId };
 }

@@ -5,16 +5,17 @@
 import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
 import cors from '@fastify/cors';
-import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { bounds } from '../config/bounds.ts';
 import { TalosError } from '../core/errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { addBodyParsers } from './body.ts';
+import { createClientErrorHandler } from './client-error.ts';
 import { answerError } from './errors.ts';
 import type { App } from './fastify.ts';
 import { securityHeaders } from './security-headers.ts';
-import { endpointOf, guardSurfaces, methodsOf } from './surfaces.ts';
+import { endpointOf, guardSurfaces, notFound } from './surfaces.ts';
+import { compileValidator } from './validator.ts';
 
 export interface ServerOptions {
   readonly telemetry: Telemetry;
@@ -30,7 +31,7 @@ export interface ServerOptions {
 /** An application without routes. It listens when its caller says so. */
 export async function createServer(options: ServerOptions): Promise<App> {
   const app = Fastify(fastifyOptions(options)) as unknown as App;
-  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setValidatorCompiler(compileValidator);
   app.decorateRequest('caller', undefined);
   addBodyParsers(app);
   addLifecycle(app, options);
@@ -42,7 +43,13 @@ export async function createServer(options: ServerOptions): Promise<App> {
 }
 
 function fastifyOptions(options: ServerOptions): FastifyServerOptions {
-  const { tls } = options;
+  const { tls, telemetry } = options;
+  const headers = securityHeaders(options);
+  const serverOptions = {
+    maxHeaderSize: bounds.headerBytesMax,
+    headersTimeout: bounds.headersTimeoutMs,
+    connectionsCheckingInterval: bounds.connectionsCheckMs,
+  };
   return {
     logger: false,
     genReqId: (raw) => requestIdOf(raw.headers['x-request-id']),
@@ -52,11 +59,15 @@ function fastifyOptions(options: ServerOptions): FastifyServerOptions {
     requestTimeout: bounds.requestTimeoutMs,
     keepAliveTimeout: bounds.keepAliveTimeoutMs,
     routerOptions: { maxParamLength: bounds.pathParameterCharsMax },
-    http: { maxHeaderSize: bounds.headerBytesMax, headersTimeout: bounds.headersTimeoutMs },
-    frameworkErrors: (error, request, reply) => answerError(error, request, reply, options.telemetry),
+    // A URL that cannot be decoded reaches no hook, so its answer gets its headers here.
+    frameworkErrors: (error, request, reply) => {
+      reply.headers(headers).header('x-request-id', request.id);
+      answerError(error, request, reply, telemetry);
+    },
+    clientErrorHandler: createClientErrorHandler(headers),
     // A shutdown is announced by `isShuttingDown`, which answers what still arrives with a reason.
     return503OnClosing: false,
-    ...(tls === undefined ? {} : { https: { ...tls, maxHeaderSize: bounds.headerBytesMax } }),
+    ...(tls === undefined ? { http: serverOptions } : { https: { ...tls, ...serverOptions } }),
   } as FastifyServerOptions;
 }
 
@@ -101,17 +112,12 @@ function corsOptions(options: ServerOptions) {
       answer(null, origin !== undefined && (listed.has(origin) || (options.development && localhost.test(origin))));
     },
     credentials: true,
+    // What is no complete preflight gets no answer of its own shape.
+    strictPreflight: false,
     methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
     exposedHeaders: ['X-Request-Id', 'X-Talos-Audit-Ref', 'Retry-After'],
     maxAge: 600,
   };
-}
-
-function notFound(request: FastifyRequest, reply: FastifyReply): TalosError {
-  const methods = methodsOf(request.raw.url?.split('?', 1)[0] ?? '');
-  if (methods.length === 0) return new TalosError('NOT_FOUND');
-  reply.header('allow', methods.join(', '));
-  return new TalosError('METHOD_NOT_ALLOWED');
 }
 
 /** Where the server listens, as a URL. */

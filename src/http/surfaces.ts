@@ -1,5 +1,6 @@
 /** The surface table at work: every route must have its entry, and paths that no route matches are judged by it. */
-import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
+import { TalosError } from '../core/errors.ts';
 import { type Surface, type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';
 
 /** Stops the start when a route is registered that the surface table does not know. */
@@ -42,7 +43,15 @@ function templatePattern(template: string): RegExp {
   return new RegExp(`^${source}$`);
 }
 
-/** The methods that a path does answer, when it exists under other ones. */
-export function methodsOf(path: string): string[] {
-  return [...new Set(patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method))];
+/** The error of a request that no route answers; when its path exists under other methods, those are named. */
+export function notFound(request: FastifyRequest, reply: FastifyReply): TalosError {
+  const methods = methodsOf(request.raw.url?.split('?', 1)[0] ?? '');
+  if (methods.length === 0) return new TalosError('NOT_FOUND');
+  reply.header('allow', methods.join(', '));
+  return new TalosError('METHOD_NOT_ALLOWED');
+}
+
+function methodsOf(path: string): string[] {
+  const methods = new Set(patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method));
+  return [...methods].flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
 }

@@ -101,18 +101,19 @@ export class StdioConnection implements Connection {
   }
 
   #spawn(): Run {
-    const run: Run = {
-      process: new StdioProcess(this.#options, {
+    const startedAtMs = this.#options.clock.monotonic();
+    try {
+      const process = new StdioProcess(this.#options, {
         onLine: (line) => this.#onLine(run, line),
         onLineTooLong: () => this.#onLineTooLong(run),
         onExit: (reason) => this.#onExit(run, reason),
-      }),
-      startedAtMs: this.#options.clock.monotonic(),
-      pending: new Map(),
-      era: sessionEra,
-      state: 'starting',
-    };
-    return run;
+      });
+      const run: Run = { process, startedAtMs, pending: new Map(), era: sessionEra, state: 'starting' };
+      return run;
+    } catch (error) {
+      this.#backoff.failed(0);
+      throw unavailable('it cannot be started', error);
+    }
   }
 
   /** `initialize` first: servers exist that end when anything else opens the conversation. */
@@ -237,8 +238,12 @@ function eraAfterRefusal({ error }: Extract<RpcAnswer, { kind: 'error' }>): Era 
   throw invalid(`it refused to initialize (JSON-RPC error ${error.code})`);
 }
 
-function unavailable(inside: string): UpstreamError {
-  return new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, inside });
+function unavailable(inside: string, cause?: unknown): UpstreamError {
+  return new UpstreamError('UPSTREAM_UNAVAILABLE', {
+    dispatched: false,
+    inside,
+    ...(cause !== undefined && { cause }),
+  });
 }
 
 function invalid(inside: string): UpstreamError {

@@ -47,6 +47,8 @@ export interface EventReader {
   /** `undefined` also when the event belongs to another team than the filter's. */
   readonly get: (eventId: string, filter: Pick<EventFilter, 'teamId'>) => Promise<StoredEvent | undefined>;
   readonly count: (filter: EventFilter) => Promise<number>;
+  /** The canonical records from sequence number `first` on, at most `count`. */
+  readonly canons: (first: number, count: number) => Promise<string[]>;
 }
 
 export function createEventReader(pool: pg.Pool): EventReader {
@@ -54,6 +56,7 @@ export function createEventReader(pool: pg.Pool): EventReader {
     list: (page) => list(pool, page),
     get: (eventId, filter) => get(pool, eventId, filter),
     count: (filter) => count(pool, filter),
+    canons: (first, size) => canons(pool, first, size),
   };
 }
 
@@ -98,6 +101,15 @@ async function count(pool: pg.Pool, filter: EventFilter): Promise<number> {
   const conditions = filterConditions(filter, values);
   const rows = await read<{ count: string }>(pool, `SELECT count(*) FROM audit_event ${where(conditions)}`, values);
   return Number(rows[0]?.count);
+}
+
+async function canons(pool: pg.Pool, first: number, size: number): Promise<string[]> {
+  const rows = await read<{ canon: string }>(
+    pool,
+    'SELECT canon FROM audit_event WHERE seq >= $1 AND seq < $2 ORDER BY seq',
+    [first, first + size],
+  );
+  return rows.map((row) => row.canon);
 }
 
 function stored(row: Row): StoredEvent {

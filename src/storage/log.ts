@@ -22,8 +22,8 @@ export interface LogWriter {
   readonly append: (batchId: string, events: readonly PreparedEvent[]) => Promise<CommittedEvent[]>;
   /** Whether the connection stands, as far as anybody told us. */
   readonly isConnected: () => boolean;
-  /** Drops the connection, so that what is in flight fails at once. The next `append` opens a new one. */
-  readonly reset: () => void;
+  /** Drops the connection, so that what is in flight fails at once, for this reason. The next `append` opens a new one. */
+  readonly reset: (reason: Error) => void;
   readonly close: () => Promise<void>;
 }
 
@@ -69,10 +69,10 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
     return opened;
   }
 
-  function reset(): void {
+  function reset(reason: Error): void {
     const broken = client;
     client = undefined;
-    if (broken !== undefined) destroy(broken);
+    if (broken !== undefined) destroy(broken, reason);
   }
 
   async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
@@ -80,7 +80,7 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
       return await appendOn(await connected(), session, batchId, events);
     } catch (error) {
       // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
-      reset();
+      reset(new Error('the batch before failed'));
       throw error;
     }
   }
@@ -115,8 +115,9 @@ async function appendOn(
   // The head is locked: no other transaction of this writer can still be committing.
   if (last?.batchId === batchId) return await readCommitted(client, last.firstSeq, events.length);
   const edge = await edgeFor(client, session, head.nextSeq, events.length);
-  const batch = seal(head, edge, events);
+  // Sealing moves the edge on; until the commit is known it belongs to no log.
   session.edge = undefined;
+  const batch = seal(head, edge, events);
   // Nothing is durable yet. A crash here leaves the log as it was.
   await copyQuery(client, commitStatements(writerId, batchId, head, batch), batch.rows);
   // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
@@ -249,7 +250,10 @@ async function readCommitted(client: pg.Client, firstSeq: number, size: number):
 
 /** Says goodbye, but not for ever: whatever was acknowledged is durable already. */
 async function end(client: pg.Client): Promise<void> {
-  const timer = setTimeout(() => destroy(client), bounds.storeGoodbyeTimeoutMs);
+  const timer = setTimeout(
+    () => destroy(client, new Error('the store did not say goodbye')),
+    bounds.storeGoodbyeTimeoutMs,
+  );
   try {
     await client.end();
   } finally {
@@ -258,7 +262,7 @@ async function end(client: pg.Client): Promise<void> {
 }
 
 // A client whose connection is broken or in doubt is not asked to say goodbye.
-function destroy(client: pg.Client): void {
-  const { connection } = client as unknown as { connection: { stream: { destroy(): void } } };
-  connection.stream.destroy();
+function destroy(client: pg.Client, reason: Error): void {
+  const { connection } = client as unknown as { connection: { stream: { destroy(reason: Error): void } } };
+  connection.stream.destroy(reason);
 }

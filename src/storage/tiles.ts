@@ -1,12 +1,11 @@
 /** The tiles of the tree: full ones are stored once and never change; the edge is derived from what they are made of. */
 import type pg from 'pg';
 import type { NodeId } from '../core/merkle-proof.ts';
+import { placeOfNode } from '../core/tile.ts';
 import { edgeWidth, type FullTile, perfectRoot, TreeEdge, tileLevels, tileWidth } from '../core/tree-edge.ts';
 import { read } from './db.ts';
 
 const hashBytes = 32;
-// A node of tree level l lies in tile level l / 8.
-const levelsPerTile = 8;
 
 export interface TileReader {
   /** The first `width` hashes of a tile, or undefined when the log does not reach that far. */
@@ -59,25 +58,13 @@ interface TileId {
 }
 
 async function readNodes(pool: pg.Pool, ids: readonly NodeId[]): Promise<Buffer[]> {
-  const places = ids.map(placeOf);
+  const places = ids.map(placeOfNode);
   const tiles = await readTiles(pool, places);
   return places.map(({ first, count, ...tile }) => {
     const hashes = tiles.get(tileKey(tile))?.slice(first, first + count) ?? [];
     if (hashes.length !== count) throw new Error(`The log lacks a part of tile ${tile.level}/${tile.index}.`);
     return perfectRoot(hashes);
   });
-}
-
-/** Where in which tile the hashes lie that a node is the root of. */
-function placeOf({ level, index }: NodeId): TileId & { readonly first: number; readonly count: number } {
-  const count = 2 ** (level % levelsPerTile);
-  const entry = index * count;
-  return {
-    level: Math.floor(level / levelsPerTile),
-    index: Math.floor(entry / tileWidth),
-    first: entry % tileWidth,
-    count,
-  };
 }
 
 async function readTiles(pool: pg.Pool, wanted: readonly TileId[]): Promise<Map<string, Buffer[]>> {

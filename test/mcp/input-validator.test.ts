@@ -25,19 +25,63 @@ describe('what it says of wrong arguments', () => {
     ['an enumeration', objectWith({ a: { enum: ['b', 1] } }), { a: 'c' }, ['property \'a\' must be one of "b", 1']],
     ['a bound', objectWith({ a: { minimum: 3 } }), { a: 1 }, ["property 'a' must be >= 3"]],
     ['a pattern', objectWith({ a: { pattern: '^x' } }), { a: 'y' }, ['property \'a\' must match pattern "^x"']],
-    ['a length', objectWith({ a: { maxLength: 1 } }), { a: 'xx' }, ["property 'a' must NOT have more than 1 characters"]],
-    ['a property name', objectWith({}, { propertyNames: { maxLength: 1 } }), { ab: 1 }, ["property name 'ab' is not allowed"]],
-    ['duplicates', objectWith({ a: { uniqueItems: true } }), { a: [{ b: 1, c: 2 }, { c: 2, b: 1 }] }, ["property 'a' must NOT have duplicate items"]],
-    ['a nested one', objectWith({ a: { type: 'array', items: objectWith({}, { required: ['b'] }) } }), { a: [{ b: 1 }, {}] }, ["required property 'a.1.b' missing"]],
-    ['a name with a slash', objectWith({ 'a/b~c': { type: 'string' } }), { 'a/b~c': 1 }, ["property 'a/b~c' must be string"]],
-    ['what every object inherits', objectWith({}, { required: ['constructor', 'toString'] }), {}, ["required property 'constructor' missing", "required property 'toString' missing"]],
-    ['all at once', objectWith({ a: { type: 'string' } }, { required: ['b'] }), { a: 1 }, ["required property 'b' missing", "property 'a' must be string"]],
+    [
+      'a length',
+      objectWith({ a: { maxLength: 1 } }),
+      { a: 'xx' },
+      ["property 'a' must NOT have more than 1 characters"],
+    ],
+    [
+      'a property name',
+      objectWith({}, { propertyNames: { maxLength: 1 } }),
+      { ab: 1 },
+      ["property name 'ab' is not allowed"],
+    ],
+    [
+      'duplicates',
+      objectWith({ a: { uniqueItems: true } }),
+      {
+        a: [
+          { b: 1, c: 2 },
+          { c: 2, b: 1 },
+        ],
+      },
+      ["property 'a' must NOT have duplicate items"],
+    ],
+    [
+      'a nested one',
+      objectWith({ a: { type: 'array', items: objectWith({}, { required: ['b'] }) } }),
+      { a: [{ b: 1 }, {}] },
+      ["required property 'a.1.b' missing"],
+    ],
+    [
+      'a name with a slash',
+      objectWith({ 'a/b~c': { type: 'string' } }),
+      { 'a/b~c': 1 },
+      ["property 'a/b~c' must be string"],
+    ],
+    [
+      'what every object inherits',
+      objectWith({}, { required: ['constructor', 'toString'] }),
+      {},
+      ["required property 'constructor' missing", "required property 'toString' missing"],
+    ],
+    [
+      'all at once',
+      objectWith({ a: { type: 'string' } }, { required: ['b'] }),
+      { a: 1 },
+      ["required property 'b' missing", "property 'a' must be string"],
+    ],
   ])('names %s', (_, schema, input, sentences) => {
     expect(faults(schema, input)).toEqual(sentences);
   });
 
   it.each<[string, JsonObject, JsonValue]>([
-    ['right arguments', objectWith({ a: { type: 'string' } }, { required: ['a'], additionalProperties: false }), { a: 'x' }],
+    [
+      'right arguments',
+      objectWith({ a: { type: 'string' } }, { required: ['a'], additionalProperties: false }),
+      { a: 'x' },
+    ],
     ['anything, for an empty schema', {}, { a: [1, { b: null }] }],
     ['distinct items', objectWith({ a: { uniqueItems: true } }), { a: [1, '1', [1], { a: 1 }] }],
     ['an unknown keyword', objectWith({ a: { 'x-mcp-header': 'A', nonsense: true } }), { a: 1 }],
@@ -60,7 +104,16 @@ describe('what it says of wrong arguments', () => {
       g: { type: 'array', uniqueItems: true },
       h: { type: 'object', additionalProperties: { type: 'integer' } },
     });
-    const input = { a: secret, b: secret, c: secret, d: secret, e: secret, f: secret, g: [secret, secret], h: { k: secret } };
+    const input = {
+      a: secret,
+      b: secret,
+      c: secret,
+      d: secret,
+      e: secret,
+      f: secret,
+      g: [secret, secret],
+      h: { k: secret },
+    };
     const said = faults(schema, input);
     expect(said.length).toBeGreaterThan(7);
     expect(said.join()).not.toContain('hunter');
@@ -85,7 +138,9 @@ describe('what it says of wrong arguments', () => {
   it('says one thing only of a large input, and says it soon', () => {
     const started = performance.now();
     const schema = objectWith({ a: { type: 'array', items: { type: 'integer' } } });
-    expect(faults(schema, { a: Array.from({ length: 200_000 }, () => 'x') })).toEqual(["property 'a.0' must be integer"]);
+    expect(faults(schema, { a: Array.from({ length: 200_000 }, () => 'x') })).toEqual([
+      "property 'a.0' must be integer",
+    ]);
     expect(performance.now() - started).toBeLessThan(2_000);
   });
 
@@ -103,10 +158,16 @@ describe('dialects', () => {
 
   it('reads 2020-12 when the schema does not say, and when it does', () => {
     expect(faults(tuple2020, { a: ['x', 'y'] })).not.toEqual([]);
-    expect(faults({ $schema: 'https://json-schema.org/draft/2020-12/schema', ...tuple2020 }, { a: [1] })).not.toEqual([]);
+    expect(faults({ $schema: 'https://json-schema.org/draft/2020-12/schema', ...tuple2020 }, { a: [1] })).not.toEqual(
+      [],
+    );
   });
 
-  it.each(['http://json-schema.org/draft-07/schema#', 'http://json-schema.org/draft-06/schema', 'https://json-schema.org/draft/2019-09/schema'])('reads %s', ($schema) => {
+  it.each([
+    'http://json-schema.org/draft-07/schema#',
+    'http://json-schema.org/draft-06/schema',
+    'https://json-schema.org/draft/2019-09/schema',
+  ])('reads %s', ($schema) => {
     expect(faults({ $schema, ...tuple07 }, { a: ['x', 'y'] })).not.toEqual([]);
     expect(faults({ $schema, ...tuple07 }, { a: ['x'] })).toEqual([]);
   });
@@ -122,19 +183,39 @@ describe('schemas that cannot be used', () => {
   const nested = (levels: number): JsonObject => (levels === 0 ? {} : { not: nested(levels - 1) });
 
   it.each<[string, JsonObject, string]>([
-    ['a remote reference', objectWith({ a: { $ref: 'https://example.com/a.json' } }), 'it refers to something outside of itself'],
+    [
+      'a remote reference',
+      objectWith({ a: { $ref: 'https://example.com/a.json' } }),
+      'it refers to something outside of itself',
+    ],
     ['a reference into nothing', objectWith({ a: { $ref: '#/$defs/a' } }), 'it refers to something outside of itself'],
-    ['a reference to a file', objectWith({ a: { $ref: 'file:///etc/passwd' } }), 'it refers to something outside of itself'],
+    [
+      'a reference to a file',
+      objectWith({ a: { $ref: 'file:///etc/passwd' } }),
+      'it refers to something outside of itself',
+    ],
     ['an unknown type', { type: 'strng' }, 'it is not valid JSON Schema'],
     ['a keyword with a wrong value', { type: 'object', required: 'a' }, 'it is not valid JSON Schema'],
     ['a broken pattern', objectWith({ a: { pattern: '(' } }), 'it is not valid JSON Schema'],
     ['an asynchronous one', { $async: true, type: 'object' }, 'it is asynchronous'],
-    ['one with an id inside', objectWith({ a: { $id: 'https://example.com/a', type: 'string' } }), 'a part of it has an $id of its own'],
+    [
+      'one with an id inside',
+      objectWith({ a: { $id: 'https://example.com/a', type: 'string' } }),
+      'a part of it has an $id of its own',
+    ],
     ['a deep one', nested(40), 'it is nested more than 32 levels deep'],
     ['a large one', { description: 'x'.repeat(300_000) }, 'it is larger than 262144 bytes'],
     ['an endless one', { $ref: '#' }, 'it refers to itself without end'],
-    ['an endless pair', { $ref: '#/$defs/a', $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } } }, 'it is too complicated, or refers to itself without end'],
-    ['one too wide for the compiler', objectWith(Object.fromEntries(Array.from({ length: 3_000 }, (_, at) => [`p${at}`, { type: 'string' }]))), 'it is too complicated'],
+    [
+      'an endless pair',
+      { $ref: '#/$defs/a', $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } } },
+      'it is too complicated, or refers to itself without end',
+    ],
+    [
+      'one too wide for the compiler',
+      objectWith(Object.fromEntries(Array.from({ length: 3_000 }, (_, at) => [`p${at}`, { type: 'string' }]))),
+      'it is too complicated',
+    ],
   ])('lets nothing through %s', (_, schema, reason) => {
     const [sentence, ...more] = faults(schema, {});
     expect(sentence).toContain(`the tool's input schema cannot be used: ${reason}`);
@@ -143,7 +224,9 @@ describe('schemas that cannot be used', () => {
 
   it('keeps schemas with the same id apart', () => {
     const $id = 'https://example.com/same';
-    expect(faults({ $id, ...objectWith({}, { required: ['a'] }) }, { b: 1 })).toEqual(["required property 'a' missing"]);
+    expect(faults({ $id, ...objectWith({}, { required: ['a'] }) }, { b: 1 })).toEqual([
+      "required property 'a' missing",
+    ]);
     expect(faults({ $id, ...objectWith({}, { required: ['b'] }) }, { b: 1 })).toEqual([]);
   });
 
@@ -155,7 +238,9 @@ describe('schemas that cannot be used', () => {
 
   it('does not copy what is referred to often', () => {
     const large = { enum: Array.from({ length: 5_000 }, (_, at) => `value ${at}`) };
-    const properties = Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`p${at}`, { $ref: '#/$defs/large' }]));
+    const properties = Object.fromEntries(
+      Array.from({ length: 200 }, (_, at) => [`p${at}`, { $ref: '#/$defs/large' }]),
+    );
     const started = performance.now();
     expect(faults(objectWith(properties, { $defs: { large } }), { p1: 'value 1' })).toEqual([]);
     expect(performance.now() - started).toBeLessThan(5_000);
@@ -166,6 +251,7 @@ describe('the cache', () => {
   it('is bounded, and works on when it is full', () => {
     const validators = new InputValidators({ ...mcpBounds, validatorCacheEntriesMax: 2 });
     const schemas = ['a', 'b', 'c', 'a'].map((name) => objectWith({}, { required: [name] }));
-    for (const schema of schemas) expect(faults(schema, {}, validators)).toEqual([`required property '${schema['required']}' missing`]);
+    for (const schema of schemas)
+      expect(faults(schema, {}, validators)).toEqual([`required property '${schema['required']}' missing`]);
   });
 });

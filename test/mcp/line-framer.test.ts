@@ -11,7 +11,10 @@ function framed(chunks: readonly Buffer[], lineBytesMax = 1_000): string[] {
 
 describe('LineFramer', () => {
   it('gives the same lines however the bytes are cut', () => {
-    const lines = fc.array(fc.string({ maxLength: 20 }).map((text) => text.replace(/[\r\n]/g, '')), { maxLength: 20 });
+    const lines = fc.array(
+      fc.string({ maxLength: 20 }).map((text) => text.replace(/[\r\n]/g, '')),
+      { maxLength: 20 },
+    );
     fc.assert(
       fc.property(lines, fc.array(fc.nat(500)), (texts, cuts) => {
         const bytes = Buffer.from(texts.map((text) => `${text}\n`).join(''));

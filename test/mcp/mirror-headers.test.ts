@@ -15,7 +15,14 @@ describe('mirrored arguments', () => {
       dry: { type: 'boolean', 'x-mcp-header': 'Dry' },
     };
     const args = { region: 'eu', where: { zone: 3 }, dry: false };
-    expect(headersFor(properties, args)).toEqual(['mcp-param-Region', 'eu', 'mcp-param-Zone', '3', 'mcp-param-Dry', 'false']);
+    expect(headersFor(properties, args)).toEqual([
+      'mcp-param-Region',
+      'eu',
+      'mcp-param-Zone',
+      '3',
+      'mcp-param-Dry',
+      'false',
+    ]);
   });
 
   it.each<[string, JsonObject, JsonObject]>([
@@ -27,7 +34,11 @@ describe('mirrored arguments', () => {
     ['declared for a number', { a: { type: 'number', 'x-mcp-header': 'A' } }, { a: 1 }],
     ['declared with a name that is no token', { a: { type: 'string', 'x-mcp-header': 'A: b\r\nX' } }, { a: 'x' }],
     ['declared with no name', { a: { type: 'string', 'x-mcp-header': '' } }, { a: 'x' }],
-    ['declared inside an array', { a: { type: 'array', items: { type: 'string', 'x-mcp-header': 'A' } } }, { a: ['x'] }],
+    [
+      'declared inside an array',
+      { a: { type: 'array', items: { type: 'string', 'x-mcp-header': 'A' } } },
+      { a: ['x'] },
+    ],
   ])('have no header when %s', (_, properties, args) => {
     expect(headersFor(properties, args)).toEqual([]);
   });

@@ -33,7 +33,9 @@ describe('SseParser', () => {
   });
 
   it('gives the same events however the bytes are cut', () => {
-    const stream = Buffer.from(': hello\n\nevent: a\nid: 1\ndata: {"ä":"€"}\n\nid: 2\ndata: two\r\ndata: lines\r\n\r\n');
+    const stream = Buffer.from(
+      ': hello\n\nevent: a\nid: 1\ndata: {"ä":"€"}\n\nid: 2\ndata: two\r\ndata: lines\r\n\r\n',
+    );
     const whole = parsed([stream]).events;
     fc.assert(
       fc.property(fc.array(fc.nat(stream.length)), (cuts) => {

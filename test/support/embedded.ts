@@ -106,7 +106,8 @@ export function launchStore({ data, system, uid }: StoreProcessOptions) {
     stdio: ['ignore', 'pipe', 'ignore'],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
-  later(() => endProcess(child, 'SIGKILL'));
+  // A clean stop: a killed one would leave its server behind.
+  later(() => endProcess(child, 'SIGTERM'));
   return child;
 }
 

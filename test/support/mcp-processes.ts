@@ -1,12 +1,15 @@
 /** Tool servers that run as processes of their own, as in real life. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { existsSync, readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 
 /** The program of the official `@modelcontextprotocol/server-everything`. */
-export const everythingProgram = fileURLToPath(import.meta.resolve('@modelcontextprotocol/server-everything'));
+export const everythingProgram = fileURLToPath(
+  new URL('../../node_modules/@modelcontextprotocol/server-everything/dist/index.js', import.meta.url),
+);
 
 /** A scripted server over stdio; its tools are described in its file. */
 export const scriptedStdioProgram = fileURLToPath(new URL('mcp-stdio-program.ts', import.meta.url));
@@ -19,8 +22,15 @@ export async function startEverythingHttp(): Promise<string> {
 }
 
 /** Runs a Node program until the test is over; resolves when it has written what `ready` matches to stderr. */
-export async function startHttpProgram(args: readonly string[], env: Record<string, string>, ready: RegExp): Promise<string> {
-  const child = spawn(process.execPath, args, { env: { PATH: process.env['PATH'] ?? '', ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+export async function startHttpProgram(
+  args: readonly string[],
+  env: Record<string, string>,
+  ready: RegExp,
+): Promise<string> {
+  const child = spawn(process.execPath, args, {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   onTestFinished(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGKILL');
@@ -44,11 +54,17 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** Whether a process runs. One that is dead but not yet buried by its parent does not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
+    return !isZombie(pid);
   } catch {
     return false;
   }
+}
+
+function isZombie(pid: number): boolean {
+  const stat = `/proc/${pid}/stat`;
+  return existsSync(stat) && / Z /.test(readFileSync(stat, 'utf8'));
 }

@@ -39,7 +39,8 @@ export function registryOf(specs: readonly McpServerSpec[], settings: RegistrySe
   const registry = createRegistry(specs, {
     clock: settings.clock ?? systemClock,
     log,
-    ...(settings.bounds && { bounds: settings.bounds }),
+    // A server that does not leave by itself costs no test two seconds.
+    bounds: { stdioStopGraceMs: 200, ...settings.bounds },
   });
   onTestFinished(() => registry.close());
   return { registry, log: { lines, text: () => JSON.stringify(lines) } };
@@ -62,7 +63,12 @@ export function patience(): AbortSignal {
   return new AbortController().signal;
 }
 
-export function call(server: McpServer, name: string, args: JsonObject = {}, more: Partial<ToolCall> = {}): Promise<UpstreamAnswer> {
+export function call(
+  server: McpServer,
+  name: string,
+  args: JsonObject = {},
+  more: Partial<ToolCall> = {},
+): Promise<UpstreamAnswer> {
   return server.callTool({ name, args, requestId: 'request-1', signal: patience(), ...more });
 }
 

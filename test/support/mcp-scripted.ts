@@ -46,12 +46,18 @@ export async function startScripted(respond: Respond, port = 0): Promise<Scripte
     await once(server, 'close');
   };
   onTestFinished(close);
-  const methods = () => received.map(({ method, message }) => (typeof message['method'] === 'string' ? message['method'] : method));
+  const methods = () =>
+    received.map(({ method, message }) => (typeof message['method'] === 'string' ? message['method'] : method));
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`, received, methods, close };
 }
 
 /** Answers with a JSON body. */
-export function sendJson(response: ServerResponse, body: JsonValue, status = 200, headers: Record<string, string> = {}): void {
+export function sendJson(
+  response: ServerResponse,
+  body: JsonValue,
+  status = 200,
+  headers: Record<string, string> = {},
+): void {
   response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
 }
 
@@ -59,7 +65,13 @@ export function sendResult({ message }: Received, response: ServerResponse, resu
   sendJson(response, { jsonrpc: '2.0', id: message['id'] ?? null, result });
 }
 
-export function sendError({ message }: Received, response: ServerResponse, code: number, text: string, status = 200): void {
+export function sendError(
+  { message }: Received,
+  response: ServerResponse,
+  code: number,
+  text: string,
+  status = 200,
+): void {
   sendJson(response, { jsonrpc: '2.0', id: message['id'] ?? null, error: { code, message: text } }, status);
 }
 
@@ -109,7 +121,9 @@ export function mcpScript(script: Script): ScriptState {
     sessions.add(sessionId);
     const capabilities = { tools: { listChanged: script.announcesToolChanges ?? false } };
     const result = { protocolVersion: '2025-11-25', capabilities, serverInfo: { name: 'scripted', version: '1' } };
-    sendJson(response, { jsonrpc: '2.0', id: received.message['id'] ?? null, result }, 200, { 'mcp-session-id': sessionId });
+    sendJson(response, { jsonrpc: '2.0', id: received.message['id'] ?? null, result }, 200, {
+      'mcp-session-id': sessionId,
+    });
   };
   const respond: Respond = (received, response) => {
     const { message } = received;
@@ -119,7 +133,11 @@ export function mcpScript(script: Script): ScriptState {
     if (script.era === 'session') {
       if (method === 'initialize') return openSession(received, response);
       if (method !== 'server/discover' && !sessions.has(String(received.headers['mcp-session-id']))) {
-        return sendJson(response, { jsonrpc: '2.0', id: null, error: { code: -32_001, message: 'Session not found' } }, 404);
+        return sendJson(
+          response,
+          { jsonrpc: '2.0', id: null, error: { code: -32_001, message: 'Session not found' } },
+          404,
+        );
       }
       if (received.method === 'GET' && script.stream !== undefined) return script.stream(received, response);
     }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type NodeIncomingMessageLike, toNodeHandler } from '@modelcontextprotocol/node';
-import { createMcpHandler, fromJsonSchema, McpServer, type McpHttpHandler } from '@modelcontextprotocol/server';
+import { createMcpHandler, fromJsonSchema, type McpHttpHandler, McpServer } from '@modelcontextprotocol/server';
 import { onTestFinished } from 'vitest';
 
 export interface SdkServer {
@@ -16,7 +16,10 @@ export interface SdkServer {
 }
 
 /** `legacy: 'reject'` speaks the stateless era only. Every tool says its name and its arguments. */
-export async function startSdkServer(options: { readonly legacy: 'stateless' | 'reject'; readonly tools: string[] }): Promise<SdkServer> {
+export async function startSdkServer(options: {
+  readonly legacy: 'stateless' | 'reject';
+  readonly tools: string[];
+}): Promise<SdkServer> {
   const { tools, legacy } = options;
   const handler = createMcpHandler(() => serverWith(tools), { legacy });
   const answer = toNodeHandler(handler);
@@ -40,7 +43,10 @@ function serverWith(names: readonly string[]): McpServer {
   const server = new McpServer({ name: 'sdk', version: '1' }, { capabilities: { tools: { listChanged: true } } });
   // The SDK's type of a schema does not know MCP's own keyword.
   const region: object = { type: 'string', 'x-mcp-header': 'Region' };
-  const inputSchema = fromJsonSchema<Record<string, unknown>>({ type: 'object', properties: { region, text: { type: 'string' } } });
+  const inputSchema = fromJsonSchema<Record<string, unknown>>({
+    type: 'object',
+    properties: { region, text: { type: 'string' } },
+  });
   for (const name of names) {
     server.registerTool(name, { description: `Says ${name}`, inputSchema }, (args) => ({
       content: [{ type: 'text', text: `${name} ${JSON.stringify(args)}` }],

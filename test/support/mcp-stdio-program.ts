@@ -74,30 +74,32 @@ const tools: Record<string, (id: number | undefined, args: Record<string, unknow
 
 const extra: string[] = [];
 
-function initialize(message: Message): void {
-  if (mode === 'mute') return;
+function refuse(id: number | undefined, code: number, data?: unknown): void {
+  send({ jsonrpc: '2.0', id, error: { code, message: 'no', data } });
+}
+
+function initialize(id: number | undefined): void {
   if (mode === 'dies') process.exit(3);
-  if (mode === 'refuses') return send({ jsonrpc: '2.0', id: message.id, error: { code: -32_603, message: 'no' } });
-  if (mode === 'stateless') {
-    const data = { supported: ['2026-07-28'], requested: '2025-11-25' };
-    return send({ jsonrpc: '2.0', id: message.id, error: { code: -32_022, message: 'unsupported', data } });
+  if (mode === 'refuses') refuse(id, -32_603);
+  else if (mode === 'stateless') refuse(id, -32_022, { supported: ['2026-07-28'] });
+  else if (mode !== 'mute') {
+    const protocolVersion = mode === 'future' ? '2999-01-01' : '2025-11-25';
+    answer(id, { protocolVersion, capabilities: { tools: {} }, serverInfo: { name: 'scripted', version: '1' } });
   }
-  const protocolVersion = mode === 'future' ? '2999-01-01' : '2025-11-25';
-  answer(message.id, { protocolVersion, capabilities: { tools: {} }, serverInfo: { name: 'scripted', version: '1' } });
+}
+
+function listTools(id: number | undefined): void {
+  const names = [...Object.keys(tools), ...extra];
+  answer(id, { tools: names.map((name) => ({ name, inputSchema: { type: 'object' } })) });
 }
 
 function handle(message: Message): void {
-  seen.push(message.method ?? `reply to ${message.id}: ${JSON.stringify(message)}`);
-  const params = message.params ?? {};
-  if (message.method === 'initialize') return initialize(message);
-  if (mode === 'stateless' && message.id !== undefined && !('_meta' in params)) {
-    return send({ jsonrpc: '2.0', id: message.id, error: { code: -32_602, message: 'no envelope' } });
-  }
-  if (message.method === 'tools/list') {
-    const names = [...Object.keys(tools), ...extra];
-    return answer(message.id, { tools: names.map((name) => ({ name, inputSchema: { type: 'object' } })) });
-  }
-  if (message.method === 'tools/call') tools[String(params['name'])]?.(message.id, params['arguments'] as Record<string, unknown>);
+  const { id, method, params = {} } = message;
+  seen.push(method ?? `reply to ${id}: ${JSON.stringify(message)}`);
+  if (method === 'initialize') initialize(id);
+  else if (mode === 'stateless' && id !== undefined && !('_meta' in params)) refuse(id, -32_602);
+  else if (method === 'tools/list') listTools(id);
+  else if (method === 'tools/call') tools[String(params['name'])]?.(id, params['arguments'] as Record<string, unknown>);
 }
 
 let rest = '';

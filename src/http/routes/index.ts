@@ -6,6 +6,7 @@ import { type SubmitRouteDeps, submitEventRoutes } from './events/submit.ts';
 import { type HealthDeps, healthRoutes } from './health/health.ts';
 import { type ProbeDeps, probeRoutes } from './health/probes.ts';
 import { type StatusDeps, statusRoutes } from './health/status.ts';
+import { type LogRouteDeps, logRoutes } from './log/log.ts';
 import { callToolRoute } from './mcp/call-tool.ts';
 import { listToolsRoutes } from './mcp/list-tools.ts';
 
@@ -14,6 +15,7 @@ export type RouteDeps = HealthDeps &
   ProbeDeps &
   ReadRouteDeps &
   SubmitRouteDeps &
+  LogRouteDeps &
   Parameters<typeof callToolRoute>[1] &
   Parameters<typeof listToolsRoutes>[1];
 
@@ -24,6 +26,7 @@ export async function registerRoutes(app: App, deps: RouteDeps): Promise<void> {
   statusRoutes(app, deps);
   readEventRoutes(app, deps);
   submitEventRoutes(app, deps);
+  logRoutes(app, deps);
   listToolsRoutes(app, deps);
   callToolRoute(app, deps);
   await docsRoutes(app);

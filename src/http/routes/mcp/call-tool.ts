@@ -5,7 +5,7 @@ import type { JsonObject } from '../../../core/json.ts';
 import type { CallTool } from '../../../gateway/call-tool.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { callPath } from './tool-path.ts';
+import { callPath, onlyCalls } from './tool-path.ts';
 
 const Body = Type.Object({
   input: Type.Record(Type.String(), Type.Unknown(), { description: "The tool's arguments." }),
@@ -41,7 +41,7 @@ export function callToolRoute(
     {
       config: { surface: 'mcp.tools.call', legacyErrorKey: 'detail' },
       schema: { tags: ['MCP'], summary: 'Call a tool', body: Body, response: { 200: Answer } },
-      onRequest: authenticated(deps.authenticate, 'bearer'),
+      onRequest: [authenticated(deps.authenticate, 'bearer'), onlyCalls],
     },
     async (request, reply) => {
       const { input, request_id: requestId, session_id: sessionId } = request.body;

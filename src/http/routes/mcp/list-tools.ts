@@ -3,7 +3,7 @@ import { Type } from '@fastify/type-provider-typebox';
 import type { ListTools } from '../../../gateway/list-tools.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { schemaPath } from './tool-path.ts';
+import { onlySchemas, schemaPath } from './tool-path.ts';
 
 const Servers = Type.Object({
   servers: Type.Array(
@@ -82,7 +82,7 @@ export function listToolsRoutes(
     {
       config: { surface: 'mcp.tools.schema', legacyErrorKey: 'detail' },
       schema: { tags: ['MCP'], summary: 'The schema of a tool', response: { 200: Schema } },
-      onRequest,
+      onRequest: [onRequest, onlySchemas],
     },
     async (request, reply) => {
       const path = schemaPath(request.raw.url ?? '');

@@ -1,0 +1,117 @@
+/**
+ * Authorisation in this process, on one core: from the text of a credential to the decision on a tool call. Once for a
+ * capability that is remembered, once for capabilities that are new, whose signatures are verified on the thread pool.
+ */
+import { generateKeyPairSync } from 'node:crypto';
+import { createAuthenticator } from '../src/auth/authenticate.ts';
+import { grantCapability } from '../src/core/capability-grant.ts';
+import { systemClock } from '../src/core/clock.ts';
+import { didKeyFromPublicKey, didSet } from '../src/core/did.ts';
+import { CapabilityVerifier } from '../src/policy/capability-verifier.ts';
+import { decideByName, decideCall } from '../src/policy/decide.ts';
+import { withCleanup } from './lib/cleanup.ts';
+import { type BenchOptions, readOptions } from './lib/options.ts';
+import { cpuMicros } from './lib/proc.ts';
+import { deliver } from './lib/report.ts';
+import { type Contender, measureInTurns, perSecondOf, type Turn } from './lib/rounds.ts';
+
+const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+const issuer = didKeyFromPublicKey(publicKey);
+const policyMode = { development: false, requireCapability: true };
+const request = { server: 'bench', method: 'get_forecast' };
+const tool = { class: 'unclassified', schemaHash: 'sha256:00', definitionHash: 'sha256:00' } as const;
+const args = { city: 'Lisbon' };
+const decisionsBetweenLooks = 1_000;
+const verificationsAtOnce = 16;
+const newTokens = 20_000;
+
+const verifier = new CapabilityVerifier({ trustedIssuers: didSet([issuer]), clock: systemClock });
+const authenticate = createAuthenticator({
+  mode: 'production',
+  bearerCapabilities: false,
+  authorityOf: (token) => verifier.authorityOf(token),
+});
+
+const options = readOptions();
+await withCleanup(() => main(options));
+
+async function main(options: BenchOptions): Promise<void> {
+  const tokens = Array.from({ length: newTokens }, (_, n) => grant(`did:talos:agent-${n}`));
+  const contenders = [remembered(grant('did:talos:bench-agent')), fresh(tokens)];
+  const measurements = await measureInTurns(contenders, {
+    seconds: options.seconds,
+    meters: { 'this process': () => cpuMicros(process.pid) },
+  });
+  await deliver(
+    {
+      benchmark: 'authorise',
+      command: `node bench/authorise.ts --seconds ${options.seconds}`,
+      environment: {},
+      sections: [{ title: 'Authorisation in process', unit: 'decisions', measurements, reference: 'remembered' }],
+      facts: [],
+      budgets: [
+        {
+          what: 'decisions on a remembered capability',
+          unit: '/s a core',
+          value: perSecondOf(measurements, 'remembered'),
+          must: 500_000,
+          aim: 1_000_000,
+          better: 'more',
+        },
+      ],
+    },
+    options,
+  );
+}
+
+function grant(subject: string): string {
+  const nowSec = Math.floor(systemClock.now() / 1000);
+  return grantCapability({
+    privateKey,
+    issuer,
+    subject,
+    scope: 'tool:bench/method:get_forecast',
+    nowSec,
+    ttlSec: 3_600,
+  });
+}
+
+/** Everything that a tool call needs of authentication and policy. Throws when it is not allowed. */
+async function decide(authorization: string): Promise<void> {
+  const caller = await authenticate({ authorization, capability: undefined }, 'bearer');
+  const byName = decideByName(request, caller.authority, policyMode);
+  if (!byName.allow || !decideCall(byName, tool, args).allow) throw new Error('A good capability was refused.');
+}
+
+function remembered(token: string): Contender {
+  const authorization = `Bearer ${token}`;
+  return { name: 'remembered', run: (seconds) => repeat(seconds, decisionsBetweenLooks, () => decide(authorization)) };
+}
+
+/** More tokens than are remembered, so that each is forgotten before its turn comes again. */
+function fresh(tokens: readonly string[]): Contender {
+  let next = 0;
+  const decideNext = () => decide(`Bearer ${tokens[next++ % tokens.length]}`);
+  const several = async () => {
+    await Promise.all(Array.from({ length: verificationsAtOnce }, decideNext));
+  };
+  return {
+    name: 'verified in full',
+    run: async (seconds) => {
+      const turn = await repeat(seconds, 1, several);
+      return { ...turn, operations: turn.operations * verificationsAtOnce };
+    },
+  };
+}
+
+/** Does `work` one after another until the time is over, looking at the clock every `stride` times. */
+async function repeat(seconds: number, stride: number, work: () => Promise<void>): Promise<Turn> {
+  const startedAtMs = performance.now();
+  const untilMs = startedAtMs + seconds * 1000;
+  let operations = 0;
+  while (performance.now() < untilMs) {
+    for (let at = 0; at < stride; at++) await work();
+    operations += stride;
+  }
+  return { operations, errors: 0, seconds: (performance.now() - startedAtMs) / 1000 };
+}

@@ -1,0 +1,105 @@
+/** The gateway as its users run it: a process of its own in production mode, here on a port that the system chooses. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { existsSync, globSync, statSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { grantCapability } from '../../src/core/capability-grant.ts';
+import { didKeyFromPublicKey } from '../../src/core/did.ts';
+import type { Later } from './cleanup.ts';
+import { makeFolder } from './database.ts';
+import { endProcess } from './processes.ts';
+
+export interface BenchGateway {
+  readonly pid: number;
+  readonly host: string;
+  readonly port: number;
+  /** From the start of the process to its word that it is ready. */
+  readonly startMs: number;
+  readonly stop: () => Promise<void>;
+}
+
+export interface GatewaySetup {
+  readonly upstreamPort: number;
+  /** Absent: the embedded store in `dataDir`. */
+  readonly databaseUrl?: string;
+  readonly dataDir?: string;
+  readonly profile?: string | undefined;
+}
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const { privateKey } = generateKeyPairSync('ed25519');
+const issuer = didKeyFromPublicKey(createPublicKey(privateKey));
+
+/** Starts a gateway with one tool server, `bench`, that trusts the issuer of `capability`. */
+export async function startGateway(setup: GatewaySetup, later: Later): Promise<BenchGateway> {
+  const startedAtMs = performance.now();
+  const cwd = await makeFolder('talos-bench-gateway-', later);
+  const child = spawn(process.execPath, [...profileFlags(setup.profile), gatewayProgram()], {
+    cwd,
+    env: environmentOf(setup, cwd),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  later(() => endProcess(child));
+  const url = new URL(await readyUrl(child));
+  return {
+    pid: child.pid as number,
+    host: url.hostname,
+    port: Number(url.port),
+    startMs: performance.now() - startedAtMs,
+    stop: () => endProcess(child),
+  };
+}
+
+function profileFlags(folder: string | undefined): string[] {
+  return folder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${folder}`];
+}
+
+/** The built gateway, unless the source is newer. */
+export function gatewayProgram(): string {
+  const built = `${root}dist/src/main.js`;
+  if (!existsSync(built)) return `${root}src/main.ts`;
+  const builtAtMs = statSync(built).mtimeMs;
+  const isStale = globSync('src/**/*.ts', { cwd: root }).some((file) => statSync(root + file).mtimeMs > builtAtMs);
+  return isStale ? `${root}src/main.ts` : built;
+}
+
+function environmentOf(setup: GatewaySetup, cwd: string): Record<string, string> {
+  return {
+    PATH: process.env['PATH'] ?? '',
+    TALOS_GATEWAY_PORT: '0',
+    TALOS_DATA_DIR: setup.dataDir ?? cwd,
+    TALOS_TRUSTED_ISSUERS: issuer,
+    AUTH_ADMIN_SECRET: randomBytes(32).toString('base64url'),
+    MCP_SERVER_BENCH: `http://127.0.0.1:${setup.upstreamPort}/mcp`,
+    ...(setup.databaseUrl === undefined ? {} : { DATABASE_URL: setup.databaseUrl }),
+  };
+}
+
+async function readyUrl(child: ChildProcess): Promise<string> {
+  if (child.stdout === null) throw new Error('The gateway has no output to read.');
+  for await (const line of createInterface({ input: child.stdout })) {
+    const entry = parseLine(line);
+    if (entry.url !== undefined) {
+      // What comes later is of no interest, but must be read.
+      child.stdout.resume();
+      return entry.url;
+    }
+    if ((entry.level ?? 0) >= 40) console.error(`gateway: ${entry.msg}`);
+  }
+  throw new Error('The gateway ended before it was ready.');
+}
+
+function parseLine(line: string): { readonly level?: number; readonly msg?: string; readonly url?: string } {
+  try {
+    return JSON.parse(line) as object;
+  } catch {
+    return { level: 60, msg: line };
+  }
+}
+
+/** A capability for `scope` that the gateways of this process trust for an hour. */
+export function capability(scope: string): string {
+  const nowSec = Math.floor(Date.now() / 1000);
+  return grantCapability({ privateKey, issuer, subject: 'did:talos:bench-agent', scope, nowSec, ttlSec: 3600 });
+}

@@ -1,0 +1,33 @@
+/** The load generator's process, as a maker of contenders. */
+import type { ChildProcess } from 'node:child_process';
+import type { Later } from './cleanup.ts';
+import type { Load, LoadResult, Target } from './http-load.ts';
+import { cpuMicros } from './proc.ts';
+import { endProcess, messageOf, startWorker } from './processes.ts';
+import type { Contender } from './rounds.ts';
+
+export interface Generator {
+  readonly cpuMicros: () => number;
+  /** `operations` is how many an answer stands for: 1, or the size of a batch. */
+  readonly contender: (name: string, target: Target, connections: number, operations?: number) => Contender;
+}
+
+export async function startGenerator(later: Later): Promise<Generator> {
+  const worker = await startWorker('./load-process.ts');
+  later(() => endProcess(worker));
+  return {
+    cpuMicros: () => cpuMicros(worker.pid as number),
+    contender: (name, target, connections, operations = 1) => ({
+      name,
+      run: async (seconds) => {
+        const { answers, ...rest } = await load(worker, { target, connections, seconds });
+        return { ...rest, operations: answers * operations };
+      },
+    }),
+  };
+}
+
+async function load(worker: ChildProcess, order: Load): Promise<LoadResult> {
+  worker.send(order);
+  return await messageOf<LoadResult>(worker);
+}

@@ -1,0 +1,46 @@
+/** Percentiles, rounding and the verdict on a budget. */
+
+export interface Percentiles {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+}
+
+/** Percentiles in milliseconds of latencies in microseconds; undefined when there are none. */
+export function percentilesMs(latenciesUs: readonly Uint32Array[]): Percentiles | undefined {
+  const all = new Uint32Array(latenciesUs.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of latenciesUs) {
+    all.set(part, at);
+    at += part.length;
+  }
+  if (all.length === 0) return undefined;
+  all.sort();
+  const quantile = (q: number) => (all[Math.min(all.length - 1, Math.floor(q * all.length))] as number) / 1000;
+  return { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) };
+}
+
+export interface Budget {
+  readonly what: string;
+  readonly unit: string;
+  readonly value: number;
+  readonly must: number;
+  readonly aim: number;
+  /** Which side of must and aim is the good one. */
+  readonly better: 'more' | 'less';
+}
+
+export type Verdict = 'aim' | 'must' | 'missed';
+
+export function verdict({ value, must, aim, better }: Budget): Verdict {
+  const reaches = (bar: number) => (better === 'more' ? value >= bar : value <= bar);
+  if (reaches(aim)) return 'aim';
+  return reaches(must) ? 'must' : 'missed';
+}
+
+/** Three significant digits, and all digits before the point. */
+export function figure(value: number | undefined): string {
+  if (value === undefined || Number.isNaN(value)) return '';
+  if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en-US');
+  return String(Number(value.toPrecision(3)));
+}

@@ -1,0 +1,100 @@
+/**
+ * The log as outsiders check it: checkpoints, tiles, proofs, receipts. Hashes are open to everybody; records are for
+ * those who may read events, and whole entry bundles for those who may read everybody's.
+ */
+import type { Checkpointer } from '../audit/checkpointer.ts';
+import { deny } from '../core/denial.ts';
+import { TalosError } from '../core/errors.ts';
+import { sha256Hex } from '../core/hash.ts';
+import { consistencyProof, inclusionProof } from '../core/merkle-proof.ts';
+import type { Receipt } from '../core/receipt.ts';
+import { encodeEntryBundle, isTileOf, type TileName } from '../core/tile.ts';
+import type { StoredCheckpoint } from '../storage/checkpoints.ts';
+import type { EventReader, StoredEvent } from '../storage/events.ts';
+import type { TileReader } from '../storage/tiles.ts';
+import type { AuthorizeAction } from './authorize-action.ts';
+import { type ReadEvents, type ReadRequest, teamFilter } from './read-events.ts';
+import type { Refuse } from './refusal.ts';
+
+export interface ReadLog {
+  /** What verifiers are given: the keys that sign this log. */
+  readonly verifierKeys: () => Promise<string[]>;
+  readonly checkpoint: () => Promise<StoredCheckpoint>;
+  /** A tile of hashes. Throws `NOT_FOUND` for one that the signed tree does not have. */
+  readonly tile: (name: TileName & { readonly level: number }) => Promise<Buffer>;
+  /** The records of a tile's leaves, as an entry bundle. */
+  readonly entries: (request: ReadRequest & { readonly index: number; readonly width: number }) => Promise<Buffer>;
+  /** Throws `INVALID_REQUEST` unless 1 ≤ from ≤ to ≤ the signed size. */
+  readonly consistency: (from: number, to: number) => Promise<Buffer[]>;
+  /** The proof that a record is in the log. The record is the caller's to see, or `NOT_FOUND`. */
+  readonly receipt: (request: ReadRequest & { readonly eventId: string }) => Promise<Receipt>;
+}
+
+export interface ReadLogOptions {
+  readonly authorizeAction: AuthorizeAction;
+  readonly refuse: Refuse;
+  readonly readEvents: Pick<ReadEvents, 'get'>;
+  readonly events: EventReader;
+  readonly tiles: TileReader;
+  readonly checkpointer: Checkpointer;
+  readonly verifierKeys: () => Promise<string[]>;
+}
+
+export function createReadLog(options: ReadLogOptions): ReadLog {
+  const { checkpointer, tiles, readEvents } = options;
+
+  async function assertSigned(name: TileName): Promise<void> {
+    // What is not signed yet may still be asked for a moment too early; then it is signed now.
+    const first = await checkpointer.latest();
+    const signed = isTileOf(name, first.size) ? first : await checkpointer.covering(first.size + 1);
+    if (!isTileOf(name, signed.size)) throw new TalosError('NOT_FOUND', { message: 'The log has no such tile yet.' });
+  }
+
+  return {
+    verifierKeys: options.verifierKeys,
+    checkpoint: () => checkpointer.latest(),
+    async tile(name) {
+      await assertSigned(name);
+      const tile = await tiles.tile(name.level, name.index, name.width);
+      if (tile === undefined) throw new TalosError('NOT_FOUND', { message: 'The log has no such tile yet.' });
+      return tile;
+    },
+    async entries(request) {
+      await assertMayReadAll(options, request);
+      const name = { level: 'entries', index: request.index, width: request.width } as const;
+      await assertSigned(name);
+      const canons = await options.events.canons(name.index * 256, name.width);
+      return encodeEntryBundle(canons.map((canon) => Buffer.from(canon, 'utf8')));
+    },
+    async consistency(from, to) {
+      const { size } = await checkpointer.covering(to).catch(() => checkpointer.latest());
+      if (from < 1 || from > to || to > size) {
+        throw new TalosError('INVALID_REQUEST', { message: `from and to must satisfy 1 <= from <= to <= ${size}.` });
+      }
+      return await consistencyProof(from, to, tiles.nodes);
+    },
+    async receipt(request) {
+      return await receiptOf(options, await readEvents.get(request));
+    },
+  };
+}
+
+/** The receipt of a record that was read: the proof against a checkpoint that covers it. */
+async function receiptOf(options: ReadLogOptions, event: StoredEvent): Promise<Receipt> {
+  const { size, note } = await options.checkpointer.covering(event.seq + 1);
+  return {
+    record: event.canon,
+    eventHash: sha256Hex(event.canon),
+    ...(event.details === null ? {} : { details: event.details }),
+    leafIndex: event.seq,
+    treeSize: size,
+    proof: await inclusionProof(event.seq, size, options.tiles.nodes),
+    checkpoint: note,
+  };
+}
+
+async function assertMayReadAll(options: ReadLogOptions, { caller, facts }: ReadRequest): Promise<void> {
+  await options.authorizeAction('log.entries', caller, facts);
+  if (teamFilter(caller).teamId === undefined) return;
+  await options.refuse('log.entries', deny('SCOPE_MISMATCH', 'other_teams'), caller, facts);
+}
