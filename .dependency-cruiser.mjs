@@ -100,7 +100,7 @@ const owners = [
   { library: 'commander', packages: 'commander', owner: 'cli', instead: 'Commands belong in cli/.' },
 ];
 
-const ours = '^(?:src|cli|test|bench|scripts|examples)/';
+const ours = '^(?:src|cli|verifier|test|bench|scripts|examples)/';
 
 function roomRule([room, { mayImport, instead }]) {
   const allowed = [room, ...mayImport].join('|');
@@ -119,7 +119,7 @@ function ownerRule({ library, packages, owner, instead }) {
     name: `library-${library}`,
     comment: `Only ${owner}/ imports this library. ${instead}`,
     severity: 'error',
-    from: { path: '^(?:src|cli)/', pathNot: `^${owner}/` },
+    from: { path: '^(?:src|cli|verifier)/', pathNot: `^${owner}/` },
     // Resolved into node_modules, or as it was written when it could not be resolved.
     to: { path: `(?:^|node_modules/)(?:${packages})(?:/|$)`, dependencyTypesNot: ['local', 'core'] },
   };
@@ -146,6 +146,14 @@ export default {
       severity: 'error',
       from: { path: '^src/[^/]+/' },
       to: { path: '^(?:src/[^/]+\\.ts$|cli/)' },
+    },
+    {
+      name: 'verifier-stands-alone',
+      comment:
+        'The verifier runs in browsers and trusts no code of the server: write what it needs in verifier/ itself.',
+      severity: 'error',
+      from: { path: '^verifier/' },
+      to: { pathNot: '^verifier/' },
     },
     {
       name: 'core-does-no-io',
@@ -216,7 +224,7 @@ export default {
       name: 'not-to-tests',
       comment: 'What tests, benchmarks, scripts and examples share with the product lives in src/.',
       severity: 'error',
-      from: { path: '^(?:src|cli)/' },
+      from: { path: '^(?:src|cli|verifier)/' },
       to: { path: '^(?:test|bench|scripts|examples)/' },
     },
   ],

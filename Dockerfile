@@ -10,6 +10,7 @@ RUN --mount=type=cache,target=/root/.npm npm ci --include=dev --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 COPY cli ./cli
+COPY verifier ./verifier
 COPY examples ./examples
 RUN npm run build
 

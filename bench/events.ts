@@ -2,27 +2,22 @@
  * Events that are durable before they are acknowledged: one a request against pgbench's single-row insert and commit,
  * and a thousand a request against raw COPY into a table with the same indexes, all on one server.
  */
-import { bounds } from '../src/config/bounds.ts';
 import { type Later, withCleanup } from './lib/cleanup.ts';
 import { openDatabase } from './lib/database.ts';
-import { capability, startGateway } from './lib/gateway.ts';
+import { startGateway } from './lib/gateway.ts';
 import { startGenerator } from './lib/generator.ts';
-import { postRequest, type Target } from './lib/http-load.ts';
 import { type BenchOptions, readOptions } from './lib/options.ts';
 import { type Pgbench, preparePgbench } from './lib/pgbench.ts';
 import { cpuMicros, familyCpuMicros, residentMb } from './lib/proc.ts';
 import { prepareRawCopy } from './lib/raw-copy.ts';
 import { deliver, memoryFacts, printMeasurements } from './lib/report.ts';
 import { type Contender, type Measurement, measureInTurns, perSecondOf } from './lib/rounds.ts';
-import { sampleEvent } from './lib/sample-events.ts';
 import type { Budget } from './lib/statistics.ts';
+import { batchEvents, jsonTarget, ndjsonTarget, singleEventTarget } from './lib/targets.ts';
 import { startUpstream } from './lib/upstream.ts';
 
-const host = '127.0.0.1';
 const singleConnections = 256;
 const batchConnections = 4;
-const batchEvents = bounds.batchEventsMax;
-const bodiesInTurn = 16;
 const largeCopyRows = 10_000;
 
 const options = readOptions();
@@ -44,7 +39,7 @@ async function main(options: BenchOptions, later: Later): Promise<void> {
       generator: generator.cpuMicros,
     },
   };
-  const single = generator.contender('gateway', singleTarget(gateway.port), singleConnections);
+  const single = generator.contender('gateway', singleEventTarget(gateway.port), singleConnections);
   const ndjson = generator.contender('gateway, NDJSON', ndjsonTarget(gateway.port), batchConnections, batchEvents);
   const json = generator.contender('gateway, JSON', jsonTarget(gateway.port), batchConnections, batchEvents);
   if (options.profile !== undefined) {
@@ -95,44 +90,6 @@ function pgbenchText(pgbench: Pgbench | undefined): string {
 
 function reference(pgbench: Pgbench | undefined): Contender[] {
   return pgbench === undefined ? [] : [pgbench.contender];
-}
-
-function singleTarget(port: number): Target {
-  return eventsTarget(port, '/api/events', 'application/json', ['"event_id"', '"seq"'], (n) =>
-    JSON.stringify(sampleEvent(n)),
-  );
-}
-
-function ndjsonTarget(port: number): Target {
-  const body = (n: number) =>
-    batchOf(n)
-      .map((event) => `${JSON.stringify(event)}\n`)
-      .join('');
-  return eventsTarget(port, '/api/events/batch', 'application/x-ndjson', [`"count":${batchEvents}`], body);
-}
-
-function jsonTarget(port: number): Target {
-  const body = (n: number) => JSON.stringify(batchOf(n));
-  return eventsTarget(port, '/api/events/batch', 'application/json', [`"count":${batchEvents}`], body);
-}
-
-function batchOf(n: number): object[] {
-  return Array.from({ length: batchEvents }, (_, at) => sampleEvent(n * batchEvents + at));
-}
-
-function eventsTarget(
-  port: number,
-  path: string,
-  contentType: string,
-  success: readonly string[],
-  bodyOf: (n: number) => string,
-): Target {
-  const authorization = `Bearer ${capability('tool:gateway/method:events.write')}`;
-  const headers = { authorization, 'content-type': contentType };
-  const requests = Array.from({ length: bodiesInTurn }, (_, n) =>
-    postRequest({ host, path, headers, body: bodyOf(n) }),
-  );
-  return { host, port, requests, success };
 }
 
 function singleBudget(singles: readonly Measurement[]): Budget {

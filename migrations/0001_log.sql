@@ -36,6 +36,7 @@ CREATE TABLE audit_event (
   event_type     text,
   server_id      text,
   tool           text,
+  is_intent      boolean NOT NULL,    -- what was about to be done; not counted in statistics
   leaf_hash      bytea  NOT NULL,
   canon          text   NOT NULL,
   details        text
@@ -48,6 +49,12 @@ CREATE INDEX audit_event_agent       ON audit_event (agent_id, seq);
 CREATE INDEX audit_event_tool        ON audit_event (server_id, tool, seq) WHERE server_id IS NOT NULL;
 CREATE INDEX audit_event_exception   ON audit_event (outcome, seq) WHERE outcome <> 'success';
 CREATE INDEX audit_event_type        ON audit_event (event_type, seq);
+
+-- Intents without an outcome. A writer that lives closes its own; those of a dead one are closed by another.
+CREATE TABLE log_intent (
+  intent_id uuid PRIMARY KEY,
+  writer_id uuid NOT NULL
+);
 
 -- Full tiles of the tree (C2SP tlog-tiles): 256 hashes each. `root` is the tile's entry in the level above.
 CREATE TABLE log_tile (

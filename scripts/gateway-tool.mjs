@@ -35,7 +35,7 @@ const freeBytesMin = { fresh: 128 * mib, existing: 48 * mib, external: 16 * mib 
 
 class Obstacle extends Error {}
 
-const commands = { env: printEnv, prepare, running, check, launch, await: awaitReady, stop };
+const commands = { room, env: printEnv, prepare, running, check, launch, await: awaitReady, stop };
 
 const [name, ...args] = process.argv.slice(2);
 try {
@@ -68,7 +68,7 @@ function readEnvFile(path) {
 /** Makes the data folder: others may read nothing in it, and only pass through it when the store runs as another user. */
 function prepare(dataDir) {
   try {
-    mkdirSync(dataDir, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
+    makeFolder(dataDir, process.getuid?.() === 0 ? 0o711 : 0o700);
     closeSync(openSync(join(dataDir, 'gateway.log'), 'a', 0o600));
   } catch (error) {
     if (isDiskFull(error)) throw diskFull(dataDir);
@@ -76,6 +76,13 @@ function prepare(dataDir) {
       `The data folder ${dataDir} cannot be written (${error.code}): set TALOS_DATA_DIR to a folder that this user may write.`,
     );
   }
+}
+
+/** The recursive mkdirSync never returns where a file system makes no folders, such as /proc. */
+function makeFolder(path, mode) {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path), mode);
+  mkdirSync(path, { mode });
 }
 
 /** Prints the address of the gateway that start.sh left running in this data folder; exits with 3 when none runs. */
@@ -88,12 +95,20 @@ function running(dataDir, main) {
 async function check(dataDir, host, port, store) {
   await requireFreePort(host, Number(port));
   const kind = store === 'external' ? store : existsSync(join(dataDir, 'postgres')) ? 'existing' : 'fresh';
-  const free = freeBytes(dataDir);
-  if (free >= freeBytesMin[kind]) return;
-  const [has, needs] = [free, freeBytesMin[kind]].map((bytes) => Math.floor(bytes / mib));
+  requireRoom(dataDir, freeBytesMin[kind], 'or set TALOS_DATA_DIR to a folder on another disk');
+}
+
+/** Refuses to begin what needs `megabytes` on the disk of `folder`. */
+function room(folder, megabytes) {
+  requireRoom(folder, Number(megabytes) * mib, 'then run this again');
+}
+
+function requireRoom(folder, needed, otherwise) {
+  const free = freeBytes(folder);
+  if (free >= needed) return;
+  const [has, needs] = [free, needed].map((bytes) => Math.floor(bytes / mib));
   throw new Obstacle(
-    `The disk that holds ${dataDir} is full: it has ${has} MB free and the gateway needs ${needs} MB; free some space there, ` +
-      'or set TALOS_DATA_DIR to a folder on another disk.',
+    `The disk that holds ${folder} is full: it has ${has} MB free and ${needs} MB are needed; free some space there, ${otherwise}.`,
   );
 }
 

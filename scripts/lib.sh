@@ -51,6 +51,7 @@ ensure_installed() {
   marker=$root/node_modules/.package-lock.json
   if [ -f "$marker" ] && [ -z "$(find "$root/package-lock.json" -newer "$marker")" ]; then return; fi
   command -v npm >/dev/null 2>&1 || fail 'npm is not installed: it comes with Node.js, from https://nodejs.org.'
+  "$node" "$root/scripts/gateway-tool.mjs" room "$root" 600 || exit 1
   quietly 'Installing the packages' in_root npm ci --include=dev --include=optional --loglevel=error
 }
 

@@ -93,26 +93,30 @@ print_hints() {
   say "Its data, its log (gateway.log) and its pid (gateway.pid) are in $TALOS_DATA_DIR"
 }
 
-# One start at a time in a data folder; a start that was killed does not count.
+# One start at a time in a data folder; one that was killed does not count.
 take_turn() {
   turn=$TALOS_DATA_DIR/start.lock
   waited=0
   until mkdir "$turn" 2>/dev/null; do
     holder=$(cat "$turn/pid" 2>/dev/null || true)
-    if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null && [ "$waited" -lt 300 ]; then
-      sleep 1
-    elif [ -n "$holder" ] || [ "$waited" -gt 2 ]; then
-      rm -rf "$turn"
+    if [ "$waited" -ge 600 ]; then fail "Another start is at work in $TALOS_DATA_DIR; if none is, delete $turn."; fi
+    # Without a pid it was killed on the spot, or is about to write it.
+    if [ -z "$holder" ] && [ "$waited" -ge 3 ]; then holder=gone; fi
+    if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then
+      rm -rf "$turn" 2>/dev/null || fail "The folder $turn was left behind by another user and must be deleted."
     else
       sleep 1
     fi
     waited=$((waited + 1))
-    if [ "$waited" -gt 310 ]; then fail "The folder $turn cannot be made, which keeps two starts apart."; fi
   done
-  trap 'rm -rf "$turn"' EXIT
+  trap end_turn EXIT
   trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
+  trap 'exit 143' TERM HUP PIPE
   printf '%s\n' "$$" >"$turn/pid"
+}
+
+end_turn() {
+  rm -rf "$turn"
 }
 
 stop_gateway() {
@@ -123,6 +127,7 @@ stop_gateway() {
 start_in_background() {
   say 'Starting the gateway ...'
   tool launch "$main" "$root" "$TALOS_DATA_DIR" "$1" || exit 1
+  end_turn
   print_hints "$1"
 }
 
@@ -132,7 +137,7 @@ start_in_foreground() {
   printf '%s\n' "$$" >"$TALOS_DATA_DIR/gateway.pid"
   printf '%s\n' "$1" >"$TALOS_DATA_DIR/gateway.url"
   ( ( if tool await "$$" "$1"; then print_hints "$1"; fi ) & )
-  rm -rf "$turn"
+  end_turn
   cd "$root"
   exec "$node" "$main"
 }
@@ -142,6 +147,7 @@ start_gateway() {
   resolve_data_dir
   take_turn
   if [ -e "$TALOS_DATA_DIR/gateway.pid" ] && url=$(tool running "$TALOS_DATA_DIR" "$main"); then
+    end_turn
     say "The gateway is already running at $url"
     print_hints "$url"
     return

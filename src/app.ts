@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { type Checkpointer, createCheckpointer } from './audit/checkpointer.ts';
 import { openLogKey } from './audit/log-key.ts';
+import { startReconciler } from './audit/reconciler.ts';
 import { createRecorder } from './audit/recorder.ts';
 import { createAuthenticator } from './auth/authenticate.ts';
 import { bounds } from './config/bounds.ts';
@@ -27,11 +28,13 @@ import { registerRoutes } from './http/routes/index.ts';
 import { createServer, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
 import { createRegistry } from './mcp/registry.ts';
+import { readToolRegistry } from './mcp/tool-registry.ts';
 import { CapabilityVerifier } from './policy/capability-verifier.ts';
 import { type CheckpointStore, createCheckpointStore } from './storage/checkpoints.ts';
 import { type DatabaseAddress, openReadPool } from './storage/db.ts';
 import { startEmbeddedPostgres } from './storage/embedded/start.ts';
 import { createEventReader } from './storage/events.ts';
+import { createIntentStore } from './storage/intents.ts';
 import { createLogWriter } from './storage/log.ts';
 import { migrate } from './storage/migrate.ts';
 import { createTileReader, type TileReader } from './storage/tiles.ts';
@@ -55,14 +58,24 @@ export interface Gateway {
 /** Resolves when the gateway listens and could commit a record. Throws with nothing left behind. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const closers: (() => Promise<void> | void)[] = [];
+  // One that fails must not keep the others from being closed: a store left running would outlive us.
   const stop = async () => {
-    for (const close of closers.splice(0).reverse()) await close();
+    const failures: unknown[] = [];
+    for (const close of closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   };
   try {
     const url = await build(options, (close) => closers.push(close));
     return { url, stop };
   } catch (error) {
-    await stop();
+    // Why it could not start is what there is to say, whatever else goes wrong on the way out.
+    await stop().catch(() => undefined);
     throw error;
   }
 }
@@ -84,8 +97,9 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   const checkpoints = createCheckpointStore(readPool);
   const checkpointer = await openCheckpointer(options, checkpoints, tiles);
   onStop(() => checkpointer.close());
+  const writer = createLogWriter(database);
   const recorder = createRecorder({
-    writer: createLogWriter(database),
+    writer,
     clock,
     telemetry,
     onCommitted: checkpointer.committed,
@@ -93,6 +107,19 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   onStop(() => recorder.close());
   await recorder.ensureWritable();
 
+  const reconciler = startReconciler({
+    intents: createIntentStore(readPool),
+    writerId: writer.writerId,
+    recorder,
+    intervalMs: bounds.reconcileIntervalMs,
+    silentMs: bounds.writerSilentMs,
+    log: telemetry.log,
+  });
+  onStop(() => reconciler.close());
+  // The embedded store has one gateway at a time: whatever is open was left by one that is gone.
+  if (secrets.databaseUrl === undefined) await reconciler.reconcile(0);
+
+  const toolClass = await readToolRegistry(config.toolRegistryFile);
   const registry = createRegistry(config.servers, { clock, log: telemetry.log });
   onStop(() => registry.close());
   void registry.warmUp(signal);
@@ -138,7 +165,15 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
       authorityOf: (token) => verifier.authorityOf(token),
     }),
     factsOf: createFactsOf(clientIpKey(config, secrets)),
-    callTool: createCallTool({ registry, policyMode, recorder, telemetry, clock }),
+    callTool: createCallTool({
+      registry,
+      toolClass,
+      policyMode,
+      recorder,
+      abandonIntent: reconciler.abandon,
+      telemetry,
+      clock,
+    }),
     listTools: createListTools({ registry, policyMode, refuse, telemetry }),
     readEvents,
     readLog: createReadLog({
@@ -160,6 +195,8 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
     const closed = app.close();
     app.server.closeAllConnections();
     await closed;
+    // Whoever was cut off is given up by now; what became of their calls is still to be recorded.
+    await inFlight.drained(bounds.commitDeadlineMs);
   });
   await app.listen({ port: config.port, host: config.bindHost });
   if (config.tls !== undefined) onStop(followTls(app, config.tls, telemetry.log));

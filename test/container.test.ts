@@ -6,14 +6,15 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { lstat, readdir, rm, symlink } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { loadConfig } from '../src/config/config.ts';
-import { all, type Build, buildStages, environmentOf, parseDockerfile, type Stage } from './support/dockerfile.ts';
+import { all, buildStages, environmentOf, parseDockerfile, type Stage } from './support/dockerfile.ts';
 import { createTestDatabase, type TestDatabase } from './support/postgres.ts';
 
 const project = fileURLToPath(new URL('..', import.meta.url));
@@ -171,6 +172,13 @@ function healthCommand(rest = ''): string[] {
   return JSON.parse(rest.slice(rest.indexOf('['))) as string[];
 }
 
+/** The environment of an installation: where packages come from is for the machine to say, and nothing else is. */
+function installEnvironment(path: string): Record<string, string> {
+  const ours = /^(?:NODE_OPTIONS|NODE_ENV|VITEST.*|TALOS_.*|npm_(?:lifecycle|package|command).*)$/;
+  const inherited = Object.entries(process.env).filter(([name, value]) => value !== undefined && !ours.test(name));
+  return { ...(Object.fromEntries(inherited) as Record<string, string>), PATH: path };
+}
+
 /** Every path under a folder with the time of its last change. */
 async function listing(folder: string): Promise<string[]> {
   const names = await readdir(folder, { recursive: true });
@@ -180,20 +188,22 @@ async function listing(folder: string): Promise<string[]> {
 
 describe('the image', () => {
   const path = `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`;
-  let build: Build;
+  let folder: string;
   let app: string;
   let database: TestDatabase;
   const running: ChildProcess[] = [];
 
   beforeAll(async () => {
     database = await createTestDatabase();
-    build = await buildStages(dockerfile, {
+    folder = await mkdtemp(join(tmpdir(), 'talos-image-'));
+    const build = await buildStages(dockerfile, {
+      folder,
       context: project,
-      environment: { PATH: path, HOME: process.env['HOME'] ?? '' },
+      environment: installEnvironment(path),
       // The packages of the builder are those that these tests run on: the same lock file, installed already.
-      instead: async (command, folder) => {
+      instead: async (command, workdir) => {
         if (!command.startsWith('npm ci --include=dev')) return false;
-        await symlink(join(project, 'node_modules'), join(folder, 'node_modules'));
+        await symlink(join(project, 'node_modules'), join(workdir, 'node_modules'));
         return true;
       },
     });
@@ -203,7 +213,7 @@ describe('the image', () => {
   afterAll(async () => {
     for (const child of running) child.kill('SIGKILL');
     await database?.drop();
-    if (build !== undefined) await rm(build.folder, { recursive: true, force: true });
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   });
 
   /** Starts a command as the image does: its working folder, its environment and what the deployment adds. */
@@ -211,7 +221,7 @@ describe('the image', () => {
     const env = {
       PATH: path,
       ...environmentOf(runtime, buildArgs),
-      TALOS_DATA_DIR: join(build.folder, 'data'),
+      TALOS_DATA_DIR: join(folder, 'data'),
       ...deployment,
     };
     const program = command === 'node' ? process.execPath : command;

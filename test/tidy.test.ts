@@ -5,7 +5,19 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
 const project = fileURLToPath(new URL('..', import.meta.url));
-const folders = ['.ci', 'bench', 'cli', 'deploy', 'docs', 'examples', 'migrations', 'scripts', 'src', 'test'];
+const folders = [
+  '.ci',
+  'bench',
+  'cli',
+  'deploy',
+  'docs',
+  'examples',
+  'migrations',
+  'scripts',
+  'src',
+  'test',
+  'verifier',
+];
 const linesMax = 400;
 
 function filesUnder(folder: string): string[] {
@@ -20,7 +32,7 @@ const topFiles = readdirSync(project, { withFileTypes: true })
   .filter((entry) => entry.isFile() && !/^\.env|\.(?:log|tgz)$/.test(entry.name))
   .map((entry) => entry.name);
 const files = [...topFiles, ...folders.filter((folder) => existsSync(join(project, folder))).flatMap(filesUnder)];
-const modules = files.filter((file) => /^(?:src|cli)\/.*\.ts$/.test(file));
+const modules = files.filter((file) => /^(?:src|cli|verifier)\/.*\.ts$/.test(file));
 
 const texts = new Map<string, string>();
 
@@ -50,14 +62,14 @@ const rules: readonly Rule[] = [
   {
     name: 'the environment is read by src/config/env.ts alone',
     pattern: /\bprocess\s*(?:\.\s*env\b|\[\s*['"]env)|\benv\b[^'"]*\bfrom 'node:process'/,
-    where: /^(?:src|cli)\//,
+    where: /^(?:src|cli|verifier)\//,
     except: /^src\/config\/env\.ts$/,
     catches: "const port = process.env['PORT'];",
   },
   {
     name: 'time comes from the clock that is passed in',
     pattern: /\bDate\.now\b|\bnew Date\(\s*\)|\bDate\(\s*\)|\bperformance\.now\b|\bprocess\.hrtime\b/,
-    where: /^(?:src|cli)\//,
+    where: /^(?:src|cli|verifier)\//,
     except: /^src\/core\/clock\.ts$/,
     catches: 'const startedAt = Date.now();',
   },
@@ -70,20 +82,20 @@ const rules: readonly Rule[] = [
   {
     name: 'the gateway logs and does not print',
     pattern: /(?<![.\w])console\s*\.\s*\w+/,
-    where: /^src\//,
+    where: /^(?:src|verifier)\//,
     catches: "console.log('here');",
   },
   {
     name: 'rooms throw and do not end the process',
     pattern: /\bprocess\.(?:exit|abort)\s*\(/,
-    where: /^src\//,
+    where: /^(?:src|verifier)\//,
     catches: 'process.exit(1);',
   },
   {
     name: 'SQL lives in storage',
     pattern:
       /\b(?:SELECT\s[^'"`;]{1,200}\sFROM\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|(?:CREATE|ALTER|DROP)\s+(?:TABLE|INDEX|DATABASE|ROLE|SCHEMA)\s|COPY\s+\w+\s*\()/,
-    where: /^(?:src|cli)\//,
+    where: /^(?:src|cli|verifier)\//,
     except: /^src\/storage\//,
     catches: "await pool.query('SELECT seq FROM audit_event WHERE seq = $1', [seq]);",
   },
@@ -155,6 +167,11 @@ describe('modules', () => {
   });
 });
 
+interface LockedPackage {
+  readonly version?: string;
+  readonly optionalDependencies?: Record<string, string>;
+}
+
 interface Manifest {
   readonly dependencies: Record<string, string>;
   readonly devDependencies: Record<string, string>;
@@ -171,11 +188,20 @@ describe('the packages', () => {
   });
 
   it('are locked at the versions that the manifest names', () => {
-    const lock = JSON.parse(textOf('package-lock.json')) as { packages: Record<string, { version?: string }> };
+    const lock = JSON.parse(textOf('package-lock.json')) as { packages: Record<string, LockedPackage> };
     const other = Object.entries(direct).filter(
       ([name, version]) => lock.packages[`node_modules/${name}`]?.version !== version,
     );
     expect(other).toEqual([]);
+  });
+
+  it('are locked for every platform, so that `npm ci` finds them all', () => {
+    const lock = JSON.parse(textOf('package-lock.json')) as { packages: Record<string, LockedPackage> };
+    const named = Object.values(lock.packages).flatMap(({ optionalDependencies = {} }) =>
+      Object.keys(optionalDependencies),
+    );
+    const locked = Object.keys(lock.packages);
+    expect(named.filter((name) => !locked.some((path) => path.endsWith(`node_modules/${name}`)))).toEqual([]);
   });
 
   it('are locked by their hash and not by an address', () => {

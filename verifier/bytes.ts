@@ -2,9 +2,13 @@
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What was given is not in the form that it must have; the sentence says why. */
-export class Malformed extends Error {
-  override readonly name = 'Malformed';
+/** Something is not as it must be; the sentence says what. Everything else that is thrown is a fault of ours. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+}
+
+export function demand(condition: unknown, sentence: string): asserts condition {
+  if (!condition) throw new Refusal(sentence);
 }
 
 const encoder = new TextEncoder();
@@ -35,28 +39,32 @@ export function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }
 
-/** The bytes of standard base64 in its one canonical spelling, else undefined. */
-export function fromBase64(text: string): Bytes | undefined {
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) return undefined;
-  const binary = atob(text);
-  return btoa(binary) === text ? Uint8Array.from(binary, (unit) => unit.charCodeAt(0)) : undefined;
+/** The bytes of standard base64 in its one canonical spelling. */
+export function fromBase64(text: string): Bytes {
+  const isBase64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text);
+  const binary = isBase64 ? atob(text) : '';
+  demand(btoa(binary) === text, 'Something is not base64 in its canonical form.');
+  return Uint8Array.from(binary, (unit) => unit.charCodeAt(0));
 }
 
-/** A SHA-256 hash in base64. Throws `Malformed`. */
-export function hashOf(text: unknown): Bytes {
-  const bytes = typeof text === 'string' ? fromBase64(text) : undefined;
-  if (bytes?.length !== 32) throw new Malformed('A hash is not base64 of 32 bytes.');
-  return bytes;
-}
-
-/** A list of at most 64 hashes in base64. Throws `Malformed`. */
+/** A list of at most 64 SHA-256 hashes in base64. */
 export function hashesOf(list: unknown): Bytes[] {
-  if (!Array.isArray(list) || list.length > 64) throw new Malformed('A proof is not a list of at most 64 hashes.');
-  return list.map(hashOf);
+  demand(Array.isArray(list) && list.length <= 64, 'A proof is not a list of at most 64 hashes.');
+  const hashes = list.map((text) => fromBase64(String(text)));
+  demand(
+    hashes.every(({ length }) => length === 32),
+    'A hash has not 32 bytes.',
+  );
+  return hashes;
 }
 
-/** A count that JSON carries exactly. Throws `Malformed`. */
+/** A count that JSON carries exactly. */
 export function countOf(value: unknown, what: string): number {
-  if (!Number.isSafeInteger(value) || (value as number) < 0) throw new Malformed(`The ${what} is not a count.`);
-  return value as number;
+  demand(typeof value === 'number' && Number.isSafeInteger(value) && value >= 0, `The ${what} is not a count.`);
+  return value;
+}
+
+/** A count in decimal without leading zeroes. */
+export function decimalOf(text: string | undefined, what: string): number {
+  return countOf(/^(?:0|[1-9][0-9]{0,15})$/.test(text ?? '') ? Number(text) : undefined, what);
 }

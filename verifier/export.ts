@@ -3,12 +3,12 @@
  * line. A range is proven as a whole: its records and the header's edges must give the root of the signed checkpoint, so
  * none can be missing, added, moved or changed. A selection proves each record by itself and says nothing of the rest.
  */
-import { type Bytes, countOf, hashesOf, Malformed, utf8 } from './bytes.ts';
-import { type Checkpoint, sentenceOf, verifyCheckpoint } from './checkpoint.ts';
-import { canonical, type JsonObject, parseCanonicalObject } from './json.ts';
-import { isDetailsOf, refuseUnknown } from './receipt.ts';
-import { type Check, check, isAllOk, type Report } from './report.ts';
-import { isIncluded, isSameHead, leafHash, TreeBuilder } from './tree.ts';
+import { type Bytes, countOf, demand, hashesOf, isSame, Refusal, utf8 } from './bytes.ts';
+import { type Checkpoint, lookAtCheckpoint } from './checkpoint.ts';
+import { canonical, isObject, parseCanonical } from './json.ts';
+import { demandDetails } from './receipt.ts';
+import { Checklist, type Report } from './report.ts';
+import { isIncluded, leafHash, TreeBuilder } from './tree.ts';
 import type { Trust } from './trust.ts';
 
 export interface ExportReport extends Report {
@@ -17,20 +17,22 @@ export interface ExportReport extends Report {
   readonly checkpoint?: Checkpoint;
 }
 
-interface Range {
-  readonly first: number;
-  readonly count: number;
-  readonly right: readonly Bytes[];
-  readonly tree: TreeBuilder;
-}
+const linesAtOnce = 512;
 
-interface Progress {
-  readonly checkpoint: Checkpoint;
-  readonly checks: readonly Check[];
-  readonly range: Range | undefined;
-  /** The index of the last record that was read, or one before the first that is expected. */
-  lastIndex: number;
-  records: number;
+/** Verifies an export from its lines, given without line ends. Reads up to the first line that cannot be right. */
+export async function verifyExport(
+  lines: AsyncIterable<string> | Iterable<string>,
+  trust: Trust,
+): Promise<ExportReport> {
+  const list = new Checklist();
+  const reader = new ExportReader(list, trust);
+  await list.look('lines', async () => {
+    for await (const line of lines) await reader.add(line);
+    await reader.end();
+    return `${reader.records} records`;
+  });
+  const { checkpoint, records } = reader;
+  return { ok: list.ok, checks: list.checks, records, ...(checkpoint === undefined ? {} : { checkpoint }) };
 }
 
 interface Line {
@@ -39,100 +41,94 @@ interface Line {
   readonly proof: readonly Bytes[];
 }
 
-const linesAtOnce = 512;
+interface Range {
+  readonly end: number;
+  /** The roots of the perfect subtrees between the end and the size of the tree. */
+  readonly right: readonly Bytes[];
+  /** All up to the last record that was read. */
+  readonly tree: TreeBuilder;
+}
 
-/** Verifies an export from its lines, without line ends. Reads on until the first line that cannot be right. */
-export async function verifyExport(
-  lines: AsyncIterable<string> | Iterable<string>,
-  trust: Trust,
-): Promise<ExportReport> {
-  let progress: Progress | undefined;
-  let number = 0;
-  let waiting: Line[] = [];
-  try {
-    for await (const text of lines) {
-      number++;
-      if (progress === undefined) progress = await readHeader(text, trust);
-      else waiting.push(await readLine(text, progress));
-      if (progress === undefined || waiting.length < linesAtOnce) continue;
-      await take(waiting, progress);
-      waiting = [];
+class ExportReader {
+  checkpoint: Checkpoint | undefined;
+  records = 0;
+  readonly #list: Checklist;
+  readonly #trust: Trust;
+  #range: Range | undefined;
+  #lines = 0;
+  #nextIndex = 0;
+  #waiting: Line[] = [];
+
+  constructor(list: Checklist, trust: Trust) {
+    this.#list = list;
+    this.#trust = trust;
+  }
+
+  async add(text: string): Promise<void> {
+    this.#lines++;
+    try {
+      if (this.checkpoint === undefined) await this.#readHeader(text);
+      else this.#waiting.push(await this.#readRecord(text, this.checkpoint.size));
+    } catch (error) {
+      throw error instanceof Refusal ? new Refusal(`Line ${this.#lines}: ${error.message}`) : error;
     }
-    if (progress === undefined) throw new Malformed('The export is empty.');
-    await take(waiting, progress);
-    const checks = [
-      ...progress.checks,
-      ...(progress.range === undefined ? [] : await rangeChecks(progress, progress.range)),
-    ];
-    return report([...checks, check('lines', true, `${progress.records} records`)], progress);
-  } catch (error) {
-    const fault = check('lines', false, `line ${number}: ${sentenceOf(error)}`);
-    return report([...(progress?.checks ?? []), fault], progress);
+    if (this.#waiting.length >= linesAtOnce) await this.#flush();
   }
-}
 
-function report(checks: readonly Check[], progress: Progress | undefined): ExportReport {
-  const checkpoint = progress === undefined ? {} : { checkpoint: progress.checkpoint };
-  return { ok: isAllOk(checks), checks, records: progress?.records ?? 0, ...checkpoint };
-}
-
-async function readHeader(text: string, trust: Trust): Promise<Progress> {
-  const json = parseCanonicalObject(text);
-  if (json['format'] !== 'talos.export/v1') throw new Malformed('It is not the header of a talos.export/v1.');
-  refuseUnknown(json, ['checkpoint', 'format', 'range']);
-  const { checkpoint, checks } = await verifyCheckpoint(String(json['checkpoint']), trust);
-  if (checkpoint === undefined) throw new Malformed(checks[0]?.detail ?? '');
-  const range = json['range'] === undefined ? undefined : readRange(json['range'] as JsonObject, checkpoint);
-  return { checkpoint, checks, range, lastIndex: (range?.first ?? 0) - 1, records: 0 };
-}
-
-function readRange(json: JsonObject, checkpoint: Checkpoint): Range {
-  const first = countOf(json['first'], 'first index of the range');
-  const count = countOf(json['count'], 'count of the range');
-  if (first + count > checkpoint.size) throw new Malformed('The range goes beyond the checkpoint.');
-  const tree = TreeBuilder.from(first, hashesOf(json['left']));
-  return { first, count, right: hashesOf(json['right']), tree };
-}
-
-async function readLine(text: string, progress: Progress): Promise<Line> {
-  const json = parseCanonicalObject(text);
-  refuseUnknown(json, ['details', 'leaf_index', 'proof', 'record']);
-  const index = countOf(json['leaf_index'], 'leaf index');
-  const { record, details } = json;
-  if (typeof record !== 'object' || record === null || Array.isArray(record))
-    throw new Malformed('There is no record.');
-  if (details !== undefined && !(await isDetailsOf(record, canonical(details)))) {
-    throw new Malformed('The details are not those that the record names.');
+  async end(): Promise<void> {
+    await this.#flush();
+    const { checkpoint } = this;
+    demand(checkpoint !== undefined, 'The export is empty.');
+    const range = this.#range;
+    if (range === undefined) return;
+    demand(this.#nextIndex === range.end, `It ends before record ${this.#nextIndex}, and should before ${range.end}.`);
+    await range.tree.appendUpTo(checkpoint.size, range.right);
+    await this.#list.look('root', async () => {
+      demand(isSame(await range.tree.root(), checkpoint.root), 'The records do not give the signed root.');
+      return 'the records give the signed root';
+    });
   }
-  const { range, lastIndex } = progress;
-  if (index <= lastIndex || (range !== undefined && index !== lastIndex + 1)) {
-    throw new Malformed(`Record ${index} cannot follow record ${lastIndex}.`);
+
+  async #readHeader(text: string): Promise<void> {
+    const { format, checkpoint, range, ...more } = parseCanonical(text);
+    demand(
+      format === 'talos.export/v1' && Object.keys(more).length === 0,
+      'It is not the header of a talos.export/v1.',
+    );
+    this.checkpoint = await lookAtCheckpoint(this.#list, String(checkpoint), this.#trust);
+    demand(this.checkpoint !== undefined, 'The header has no checkpoint.');
+    if (range === undefined) return;
+    demand(isObject(range), 'The range is not an object.');
+    this.#nextIndex = countOf(range['first'], 'first index of the range');
+    const end = this.#nextIndex + countOf(range['count'], 'count of the range');
+    const tree = new TreeBuilder();
+    await tree.appendUpTo(this.#nextIndex, hashesOf(range['left']));
+    this.#range = { end, tree, right: hashesOf(range['right']) };
   }
-  if (index >= progress.checkpoint.size) throw new Malformed('The record lies beyond the checkpoint.');
-  progress.lastIndex = index;
-  const proof = range === undefined ? hashesOf(json['proof']) : [];
-  return { index, data: utf8(canonical(record)), proof };
-}
 
-/** Hashes lines all at once, and adds them to the range or proves each. */
-async function take(lines: readonly Line[], progress: Progress): Promise<void> {
-  const { checkpoint, range } = progress;
-  const leaves = await Promise.all(lines.map(({ data }) => leafHash(data)));
-  if (range !== undefined) await range.tree.append(leaves);
-  else await Promise.all(lines.map((line, at) => refuseUnproven(line, leaves[at] as Bytes, checkpoint)));
-  progress.records += lines.length;
-}
+  async #readRecord(text: string, size: number): Promise<Line> {
+    const { leaf_index, record, details, proof, ...more } = parseCanonical(text);
+    demand(isObject(record) && Object.keys(more).length === 0, 'It is not a line of a talos.export/v1.');
+    const index = countOf(leaf_index, 'leaf index');
+    const isNext = this.#range === undefined ? index >= this.#nextIndex : index === this.#nextIndex;
+    demand(isNext && index < size, `Record ${index} cannot stand here.`);
+    if (details !== undefined) await demandDetails(record, canonical(details));
+    this.#nextIndex = index + 1;
+    return { index, data: utf8(canonical(record)), proof: this.#range === undefined ? hashesOf(proof) : [] };
+  }
 
-async function refuseUnproven({ index, proof }: Line, leaf: Bytes, { size, root }: Checkpoint): Promise<void> {
-  if (await isIncluded(leaf, index, size, proof, root)) return;
-  throw new Malformed(`Record ${index} is not proven to be in the log.`);
-}
+  /** Hashes what waits, all at once, and adds it to the range or proves each record. */
+  async #flush(): Promise<void> {
+    const lines = this.#waiting;
+    this.#waiting = [];
+    const leaves = await Promise.all(lines.map(({ data }) => leafHash(data)));
+    if (this.#range !== undefined) await this.#range.tree.append(leaves);
+    else await Promise.all(lines.map((line, at) => this.#demandProof(line, leaves[at] as Bytes)));
+    this.records += lines.length;
+  }
 
-async function rangeChecks({ checkpoint }: Progress, { first, count, right, tree }: Range): Promise<Check[]> {
-  const read = tree.size - first;
-  if (read !== count) return [check('count', false, `${read} records are there, the header promises ${count}`)];
-  await tree.appendRest(checkpoint.size, right);
-  const isRight = isSameHead({ size: tree.size, root: await tree.root() }, checkpoint);
-  const detail = `records ${first} to ${first + count - 1} and the edges ${isRight ? 'give' : 'do not give'} the signed root`;
-  return [check('count', true, `${count} records`), check('root', isRight, detail)];
+  async #demandProof({ index, proof }: Line, leaf: Bytes): Promise<void> {
+    const isProven = this.checkpoint !== undefined && (await isIncluded(leaf, index, this.checkpoint, proof));
+    demand(isProven, `Record ${index} is not proven to be in the log.`);
+  }
 }

@@ -2,8 +2,8 @@
  * The verifier of Talos logs: one module without dependencies, for Node 22 and later and for any current browser (in a
  * secure context, which Web Crypto demands). It trusts the keys that it is given and nothing else.
  */
-export { Malformed } from './bytes.ts';
-export { type Checkpoint, type CheckpointReport, verifyCheckpoint } from './checkpoint.ts';
+export { Refusal } from './bytes.ts';
+export { type Checkpoint, readCheckpoint } from './checkpoint.ts';
 export { type ExportReport, verifyExport } from './export.ts';
 export { linesOf } from './lines.ts';
 export { type Decision, type MonitorReport, monitor, verifyConsistency } from './monitor.ts';

@@ -1,5 +1,5 @@
 /** Canonical JSON (RFC 8785), to see that a record has the only form that it can be hashed in. */
-import { Malformed } from './bytes.ts';
+import { demand } from './bytes.ts';
 
 export type Json = null | boolean | number | string | Json[] | JsonObject;
 export interface JsonObject {
@@ -7,37 +7,43 @@ export interface JsonObject {
 }
 
 export function canonical(value: Json): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
-  if (typeof value === 'string' && !value.isWellFormed()) throw new Malformed('A text holds half of a character.');
+  if (typeof value === 'string') demand(value.isWellFormed(), 'A text holds half of a character.');
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   // Keys in the order of their UTF-16 units, which is what sort() compares.
   const members = Object.keys(value).sort();
   return `{${members.map((key) => `${canonical(key)}:${canonical(value[key] as Json)}`).join(',')}}`;
 }
 
-/** The object that `text` is the canonical form of, so that no other reader can see another. Throws `Malformed`. */
-export function parseCanonicalObject(text: string): JsonObject {
-  const object = parseObject(text);
-  if (canonical(object) !== text) throw new Malformed('The JSON is not in canonical form (RFC 8785).');
+export function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The object that `text` is the canonical form of, so that no other reader can see another in it. */
+export function parseCanonical(text: string): JsonObject {
+  const object = parse(text);
+  demand(canonical(object) === text, 'The JSON is not in canonical form (RFC 8785).');
   return object;
 }
 
-/** The object in `text`, whose keys must be distinct in every object. Throws `Malformed`. */
-export function parseDistinctObject(text: string): JsonObject {
-  const object = parseObject(text);
+/** The object in `text`, in which no object may have a key twice and the outermost none but `members`. */
+export function parseClosed(text: string, members: readonly string[]): JsonObject {
+  const object = parse(text);
   // JSON.parse drops all but the last of equal keys, and with each a string of the text.
-  if (stringCount(text) !== stringCount(JSON.stringify(object))) throw new Malformed('The JSON has a key twice.');
+  demand(stringCount(text) === stringCount(JSON.stringify(object)), 'The JSON has a key twice.');
+  const unknown = Object.keys(object).find((key) => !members.includes(key));
+  demand(unknown === undefined, `There is an unknown member: ${unknown?.slice(0, 40)}.`);
   return object;
 }
 
-function parseObject(text: string): JsonObject {
-  let value: Json;
+function parse(text: string): JsonObject {
+  let value: Json | undefined;
   try {
     value = JSON.parse(text) as Json;
   } catch {
-    throw new Malformed('It is not JSON.');
+    // Said below, as of everything that is no object.
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Malformed('It is not an object.');
+  demand(isObject(value), 'It is not a JSON object.');
   return value;
 }
 

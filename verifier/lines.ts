@@ -1,5 +1,5 @@
 /** Lines of a byte stream: newline is the only line end, and no line is longer than a bound. */
-import { Malformed } from './bytes.ts';
+import { demand, Refusal } from './bytes.ts';
 
 const lineCharsMax = 4 * 1024 * 1024;
 
@@ -8,19 +8,19 @@ export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   let rest = '';
   for await (const chunk of chunks) {
-    const lines = (rest + decode(decoder, chunk)).split('\n');
+    const lines = (rest + decoded(() => decoder.decode(chunk, { stream: true }))).split('\n');
     rest = lines.pop() ?? '';
-    if (rest.length > lineCharsMax) throw new Malformed('A line is too long.');
+    demand(rest.length <= lineCharsMax, 'A line is too long.');
     yield* lines;
   }
-  rest += decode(decoder);
+  rest += decoded(() => decoder.decode());
   if (rest !== '') yield rest;
 }
 
-function decode(decoder: TextDecoder, chunk?: Uint8Array): string {
+function decoded(decode: () => string): string {
   try {
-    return decoder.decode(chunk, { stream: chunk !== undefined });
+    return decode();
   } catch {
-    throw new Malformed('The text is not UTF-8.');
+    throw new Refusal('The text is not UTF-8.');
   }
 }

@@ -1,72 +1,55 @@
 /** Receipts: that a record, byte for byte, is in a log whose signed checkpoint covers it. Needs nothing but the receipt. */
-import { type Bytes, countOf, fromBase64, hashesOf, hex, Malformed, sha256, utf8 } from './bytes.ts';
-import { type Checkpoint, sentenceOf, verifyCheckpoint } from './checkpoint.ts';
-import { canonical, type Json, type JsonObject, parseCanonicalObject, parseDistinctObject } from './json.ts';
-import { type Check, check, isAllOk, type Report } from './report.ts';
+import { type Bytes, countOf, decimalOf, demand, fromBase64, hashesOf, hex, sha256, utf8 } from './bytes.ts';
+import { type Checkpoint, lookAtCheckpoint } from './checkpoint.ts';
+import { canonical, isObject, type Json, type JsonObject, parseCanonical, parseClosed } from './json.ts';
+import { Checklist, type Report } from './report.ts';
 import { isIncluded, leafHash } from './tree.ts';
 import type { Trust } from './trust.ts';
 
 export interface ReceiptReport extends Report {
-  /** What was proven, when `ok`: show this, not what stands in the receipt. */
+  /** What was proven; only there when it is. Show this, not what stands in the receipt. */
   readonly record?: JsonObject;
   readonly leafIndex?: number;
   readonly checkpoint?: Checkpoint;
-  readonly witnessedAtSec?: Readonly<Record<string, number>>;
-}
-
-const receiptCharsMax = 8 * 1024 * 1024;
-
-/** Verifies a `talos.receipt/v1` (text or object), or a C2SP `.tlog-proof` whose extra data is the record. */
-export async function verifyReceipt(receipt: string | JsonObject, trust: Trust): Promise<ReceiptReport> {
-  let read: Receipt;
-  try {
-    read = readReceipt(typeof receipt === 'string' ? receipt : canonical(receipt));
-  } catch (error) {
-    return { ok: false, checks: [check('format', false, sentenceOf(error))] };
-  }
-  const { checkpoint, checks, witnessedAtSec } = await verifyCheckpoint(read.checkpoint, trust);
-  const all = [
-    check('format', true, read.format),
-    ...(await recordChecks(read)),
-    ...checks,
-    await inclusionCheck(read, checkpoint),
-  ];
-  const ok = isAllOk(all);
-  const proven = ok ? { record: parseCanonicalObject(read.record) } : {};
-  return {
-    ok,
-    checks: all,
-    ...proven,
-    leafIndex: read.leafIndex,
-    witnessedAtSec,
-    ...(checkpoint === undefined ? {} : { checkpoint }),
-  };
 }
 
 interface Receipt {
-  readonly format: string;
   readonly record: string;
-  readonly eventHash: Json | undefined;
-  readonly details: Json | undefined;
+  readonly eventHash?: Json | undefined;
+  readonly details?: Json | undefined;
   readonly leafIndex: number;
-  readonly treeSize: number | undefined;
+  readonly treeSize?: number;
   readonly proof: readonly Bytes[];
   readonly checkpoint: string;
 }
 
-const receiptMembers = ['format', 'record', 'event_hash', 'details', 'leaf_index', 'tree_size', 'proof', 'checkpoint'];
+/** Verifies a `talos.receipt/v1` (text or object), or a C2SP `.tlog-proof` whose extra data is the record. */
+export async function verifyReceipt(input: string | JsonObject, trust: Trust): Promise<ReceiptReport> {
+  const list = new Checklist();
+  let receipt: Receipt | undefined;
+  await list.look('format', () => {
+    const text = typeof input === 'string' ? input : canonical(input);
+    demand(text.length <= 8_388_608, 'The receipt is too long.');
+    receipt = text.startsWith('c2sp.org/tlog-proof@') ? readTlogProof(text) : readReceipt(text);
+    return 'the receipt is whole';
+  });
+  if (receipt === undefined) return { ok: false, checks: list.checks };
+  await lookAtRecord(list, receipt);
+  const checkpoint = await lookAtCheckpoint(list, receipt.checkpoint, trust);
+  if (checkpoint !== undefined) await lookAtInclusion(list, receipt, checkpoint);
+  const { ok, checks } = list;
+  if (!ok || checkpoint === undefined) return { ok: false, checks };
+  return { ok, checks, record: parseCanonical(receipt.record), leafIndex: receipt.leafIndex, checkpoint };
+}
+
+const members = ['format', 'record', 'event_hash', 'details', 'leaf_index', 'tree_size', 'proof', 'checkpoint'];
 
 function readReceipt(text: string): Receipt {
-  if (text.length > receiptCharsMax) throw new Malformed('The receipt is too long.');
-  if (text.startsWith('c2sp.org/tlog-proof@')) return readTlogProof(text);
-  const json = parseDistinctObject(text);
+  const json = parseClosed(text, members);
   const { format, record, checkpoint } = json;
-  if (format !== 'talos.receipt/v1') throw new Malformed('It is neither a talos.receipt/v1 nor a tlog-proof.');
-  refuseUnknown(json, receiptMembers);
-  if (typeof record !== 'string' || typeof checkpoint !== 'string')
-    throw new Malformed('Record or checkpoint are no text.');
+  demand(format === 'talos.receipt/v1', 'It is neither a talos.receipt/v1 nor a tlog-proof.');
+  demand(typeof record === 'string' && typeof checkpoint === 'string', 'The record or the checkpoint is not text.');
   return {
-    format,
     record,
     checkpoint,
     eventHash: json['event_hash'],
@@ -79,61 +62,51 @@ function readReceipt(text: string): Receipt {
 
 function readTlogProof(text: string): Receipt {
   const split = text.indexOf('\n\n');
-  const [format = '', extra = '', index = '', ...proof] = text.slice(0, Math.max(split, 0)).split('\n');
-  if (format !== 'c2sp.org/tlog-proof@v1') throw new Malformed('The proof is not of version 1 of its format.');
-  const record = extra.startsWith('extra ') ? fromBase64(extra.slice('extra '.length)) : undefined;
-  if (record === undefined) throw new Malformed('The proof does not carry the record as extra data.');
-  const [, leafIndex] = /^index (0|[1-9][0-9]{0,15})$/.exec(index) ?? [];
+  const [format, extra = '', index = '', ...proof] = text.slice(0, Math.max(split, 0)).split('\n');
+  demand(format === 'c2sp.org/tlog-proof@v1', 'The tlog-proof is not of version 1.');
+  demand(extra.startsWith('extra '), 'The tlog-proof does not carry the record as its extra data.');
+  demand(index.startsWith('index '), 'The tlog-proof has no index.');
   return {
-    format,
-    record: new TextDecoder('utf-8', { ignoreBOM: true }).decode(record),
-    eventHash: undefined,
-    details: undefined,
-    leafIndex: countOf(Number(leafIndex), 'leaf index'),
-    treeSize: undefined,
+    // Bytes that are not UTF-8 become other bytes here, and the proof of those fails.
+    record: new TextDecoder('utf-8', { ignoreBOM: true }).decode(fromBase64(extra.slice('extra '.length))),
+    leafIndex: decimalOf(index.slice('index '.length), 'leaf index'),
     proof: hashesOf(proof),
     checkpoint: text.slice(split + 2),
   };
 }
 
-export function refuseUnknown(json: JsonObject, members: readonly string[]): void {
-  const unknown = Object.keys(json).find((key) => !members.includes(key));
-  if (unknown !== undefined) throw new Malformed(`There is an unknown member: ${unknown.slice(0, 40)}.`);
-}
-
-async function recordChecks({ record, eventHash, details }: Receipt): Promise<Check[]> {
-  let parsed: JsonObject;
-  try {
-    parsed = parseCanonicalObject(record);
-  } catch (error) {
-    return [check('record', false, sentenceOf(error))];
-  }
-  const checks = [check('record', true, 'the record is in canonical form')];
+async function lookAtRecord(list: Checklist, { record, eventHash, details }: Receipt): Promise<void> {
+  await list.look('record', () => {
+    parseCanonical(record);
+    return 'the record is in canonical form';
+  });
   if (eventHash !== undefined) {
-    const isRight = eventHash === hex(await sha256(utf8(record)));
-    checks.push(check('event_hash', isRight, isRight ? 'is the hash of the record' : 'is not the hash of the record'));
+    await list.look('event_hash', async () => {
+      demand(eventHash === hex(await sha256(utf8(record))), 'The event hash is not that of the record.');
+      return 'the event hash is that of the record';
+    });
   }
-  if (details !== undefined) {
-    const isRight = typeof details === 'string' && (await isDetailsOf(parsed, details));
-    checks.push(check('details', isRight, isRight ? 'are those that the record names' : 'are not those of the record'));
-  }
-  return checks;
+  if (details === undefined) return;
+  await list.look('details', async () => {
+    demand(typeof details === 'string', 'The details are not text.');
+    await demandDetails(parseCanonical(record), details);
+    return 'the details are those that the record names';
+  });
 }
 
-/** Whether `details`, as canonical JSON, are bound by `meta.details_hash` of the record. */
-export async function isDetailsOf(record: JsonObject, details: string): Promise<boolean> {
-  const meta = record['meta'];
-  if (typeof meta !== 'object' || meta === null || Array.isArray(meta)) return false;
-  return meta['details_hash'] === hex(await sha256(utf8(details)));
+/** `details`, as canonical JSON, must be those that `meta.details_hash` of the record binds. */
+export async function demandDetails(record: JsonObject, details: string): Promise<void> {
+  const { meta } = record;
+  const named = isObject(meta) ? meta['details_hash'] : undefined;
+  demand(named === hex(await sha256(utf8(details))), 'The details are not those that the record names.');
 }
 
-async function inclusionCheck(receipt: Receipt, checkpoint: Checkpoint | undefined): Promise<Check> {
-  const { record, leafIndex, treeSize, proof } = receipt;
-  if (checkpoint === undefined) return check('inclusion', false, 'there is no checkpoint to prove it against');
-  const { size, root } = checkpoint;
-  if (treeSize !== undefined && treeSize !== size)
-    return check('inclusion', false, 'the tree size is not the checkpoint’s');
-  const isProven = await isIncluded(await leafHash(utf8(record)), leafIndex, size, proof, root);
-  const place = `record ${leafIndex} of ${size}`;
-  return check('inclusion', isProven, isProven ? `is ${place}` : `is not proven to be ${place}`);
+async function lookAtInclusion(list: Checklist, receipt: Receipt, checkpoint: Checkpoint): Promise<void> {
+  await list.look('inclusion', async () => {
+    const { record, leafIndex, treeSize, proof } = receipt;
+    demand(treeSize === undefined || treeSize === checkpoint.size, 'The tree size is not that of the checkpoint.');
+    const isProven = await isIncluded(await leafHash(utf8(record)), leafIndex, checkpoint, proof);
+    demand(isProven, `It is not proven to be record ${leafIndex} of ${checkpoint.size}.`);
+    return `it is record ${leafIndex} of ${checkpoint.size}`;
+  });
 }

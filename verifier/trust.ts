@@ -1,8 +1,8 @@
 /**
- * Whom the verifier believes: keys of logs, keys of witnesses, and how many witnesses must have seen a checkpoint. Given
- * as verifier keys (C2SP signed-note) or as a policy file (C2SP tlog-policy). All keys are Ed25519.
+ * Whom the verifier believes: keys of logs, keys of witnesses, and which witnesses must have seen a checkpoint. Given as
+ * verifier keys (C2SP signed-note) or as a policy file (C2SP tlog-policy). All keys are Ed25519.
  */
-import { type Bytes, concat, fromBase64, hex, Malformed, sha256, utf8 } from './bytes.ts';
+import { type Bytes, concat, demand, fromBase64, hex, sha256, utf8 } from './bytes.ts';
 
 export interface Key {
   readonly name: string;
@@ -11,7 +11,8 @@ export interface Key {
   readonly isWitness: boolean;
   /** hex of the public key. */
   readonly raw: string;
-  readonly verify: (signature: Bytes, message: Bytes) => Promise<boolean>;
+  /** The time of a signature of the note text in Unix seconds (0 for a log's), or undefined when it is wrong. */
+  readonly verify: (text: string, signature: Bytes) => Promise<number | undefined>;
 }
 
 export interface Trust {
@@ -19,8 +20,10 @@ export interface Trust {
   /** By the name that the policy gives them. */
   readonly witnesses: ReadonlyMap<string, Key>;
   /** Whether these witnesses, by that name, are enough. */
-  readonly isQuorum: (cosigned: ReadonlySet<string>) => boolean;
+  readonly isQuorum: Rule;
 }
+
+type Rule = (cosigned: ReadonlySet<string>) => boolean;
 
 /**
  * `vkeys` are keys of logs (type 1) and witnesses (type 4); `quorum` witnesses must have cosigned, by default all that
@@ -28,105 +31,113 @@ export interface Trust {
  */
 export type TrustSource = { readonly vkeys: readonly string[]; readonly quorum?: number } | { readonly policy: string };
 
-/** Throws `Malformed` for a key or policy that cannot be used. */
+/** Throws `Refusal` for a key or policy that cannot be used. */
 export async function trust(source: TrustSource): Promise<Trust> {
-  if ('policy' in source) return await parsePolicy(source.policy);
-  const keys = await Promise.all(source.vkeys.map(parseKey));
-  refuseTwice(keys);
-  const witnesses = new Map(keys.filter((key) => key.isWitness).map((key) => [`${key.name}+${key.id}`, key]));
-  const quorum = source.quorum ?? witnesses.size;
-  if (!(quorum >= 0 && quorum <= witnesses.size)) throw new Malformed(`There are not ${quorum} witness keys.`);
-  const logs = keys.filter((key) => !key.isWitness);
-  if (logs.length === 0) throw new Malformed('There is no key of a log.');
-  return { logs, witnesses, isQuorum: (cosigned) => cosigned.size >= quorum };
+  const { logs, witnesses, isQuorum } = 'policy' in source ? await ofPolicy(source.policy) : await ofKeys(source);
+  demand(logs.length > 0, 'There is no key of a log.');
+  for (const keys of [logs, [...witnesses.values()]]) {
+    // Under two names it would be counted as two parties.
+    demand(new Set(keys.map(({ raw }) => raw)).size === keys.length, 'A key is given twice.');
+  }
+  return { logs, witnesses, isQuorum };
+}
+
+async function ofKeys({ vkeys, quorum }: { vkeys: readonly string[]; quorum?: number }): Promise<Trust> {
+  const keys = await Promise.all(vkeys.map(parseKey));
+  const witnesses = keys.filter(({ isWitness }) => isWitness);
+  const needed = quorum ?? witnesses.length;
+  demand(needed >= 0 && needed <= witnesses.length, `There are not ${needed} keys of witnesses.`);
+  return {
+    logs: keys.filter(({ isWitness }) => !isWitness),
+    witnesses: new Map(witnesses.map((key) => [`${key.name}+${key.id}`, key])),
+    isQuorum: (cosigned) => cosigned.size >= needed,
+  };
 }
 
 async function parseKey(text: string): Promise<Key> {
-  const [, name, id, encoded] = /^([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)$/.exec(text) ?? [];
+  const [, name, id, encoded] = /^([^+\p{White_Space}]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)$/u.exec(text) ?? [];
+  demand(name !== undefined && id !== undefined, 'A key is not <name>+<8 hex digits>+<base64>.');
   const bytes = fromBase64(encoded ?? '');
-  if (name === undefined || id === undefined || bytes === undefined || /\p{White_Space}/u.test(name)) {
-    throw new Malformed('A key is not <name>+<8 hex digits>+<base64>.');
-  }
   const [type, raw] = [bytes[0], bytes.slice(1)];
-  if (type !== 1 && type !== 4) throw new Malformed(`The key of ${name} has the signature type ${type}, not 1 or 4.`);
+  demand(type === 1 || type === 4, `The key of ${name} has the signature type ${type}, not 1 or 4.`);
   const hash = await sha256(concat(utf8(`${name}\n`), bytes));
-  if (raw.length !== 32 || hex(hash.slice(0, 4)) !== id) throw new Malformed(`The key of ${name} is damaged.`);
+  demand(raw.length === 32 && hex(hash.slice(0, 4)) === id, `The key of ${name} is damaged.`);
   const key = await crypto.subtle.importKey('raw', raw, 'Ed25519', false, ['verify']);
-  const verify: Key['verify'] = (signature, message) => crypto.subtle.verify('Ed25519', key, signature, message);
-  return { name, id, isWitness: type === 4, raw: hex(raw), verify };
+  const isSigned = (message: string, signature: Bytes) =>
+    crypto.subtle.verify('Ed25519', key, signature, utf8(message));
+  const verifyNote = async (text: string, signature: Bytes) => ((await isSigned(text, signature)) ? 0 : undefined);
+  // C2SP tlog-cosignature: the time as 64 bits, then a signature that covers it.
+  const verifyCosignature = async (text: string, signature: Bytes) => {
+    if (signature.length !== 72) return undefined;
+    const time = new DataView(signature.buffer, signature.byteOffset).getBigUint64(0);
+    return (await isSigned(`cosignature/v1\ntime ${time}\n${text}`, signature.slice(8))) ? Number(time) : undefined;
+  };
+  return { name, id, isWitness: type === 4, raw: hex(raw), verify: type === 4 ? verifyCosignature : verifyNote };
 }
 
-/** One key under two names would be counted as two parties. */
-function refuseTwice(keys: readonly Key[]): void {
-  if (new Set(keys.map((key) => `${key.isWitness}${key.raw}`)).size < keys.length)
-    throw new Malformed('A key is given twice.');
-}
-
-/** Names share one space; each is a witness or a group, and each can be in one group only. */
-interface Policy {
-  readonly logs: Key[];
-  readonly witnesses: Map<string, Key>;
-  readonly rules: Map<string, (cosigned: ReadonlySet<string>) => boolean>;
-  readonly members: Set<string>;
-  quorum?: Trust['isQuorum'];
-}
-
-const policyCharsMax = 256 * 1024;
-
-async function parsePolicy(text: string): Promise<Trust> {
+async function ofPolicy(text: string): Promise<Trust> {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the format allows tab and newline only.
-  if (text.length > policyCharsMax || /[\x00-\x08\x0b-\x1f\x7f]/.test(text))
-    throw new Malformed('The policy is no text.');
-  const policy: Policy = { logs: [], witnesses: new Map(), rules: new Map(), members: new Set() };
+  demand(text.length <= 262_144 && !/[\x00-\x08\x0b-\x1f\x7f]/.test(text), 'The policy is too long or is not text.');
+  const policy = new Policy();
   for (const line of text.split('\n')) {
     const words = line.split(/[ \t]+/).filter((word) => word !== '');
-    if (words[0] !== undefined && !words[0].startsWith('#')) await addLine(policy, words);
+    if (words[0] !== undefined && !words[0].startsWith('#')) await policy.add(words);
   }
-  refuseTwice(policy.logs);
-  refuseTwice([...policy.witnesses.values()]);
-  if (policy.quorum === undefined) throw new Malformed('The policy has no quorum line.');
-  if (policy.logs.length === 0) throw new Malformed('The policy has no log.');
-  return { logs: policy.logs, witnesses: policy.witnesses, isQuorum: policy.quorum };
+  return policy;
 }
 
-async function addLine(policy: Policy, words: readonly string[]): Promise<void> {
-  const [kind, first = '', second = '', ...more] = words;
-  if (kind === 'log' && words.length >= 2 && words.length <= 3) policy.logs.push(await keyFor(first, false));
-  else if (kind === 'witness' && words.length >= 3 && words.length <= 4) {
-    define(policy, first, (cosigned) => cosigned.has(first));
-    policy.witnesses.set(first, await keyFor(second, true));
-  } else if (kind === 'group' && more.length > 0) addGroup(policy, first, second, more);
-  else if (kind === 'quorum' && words.length === 2 && policy.quorum === undefined)
-    policy.quorum = ruleOf(policy, first);
-  else throw new Malformed(`A line of the policy cannot be read: ${words.join(' ').slice(0, 60)}`);
+/** A policy as its lines are read: a name must be defined before it is used, and only once. */
+class Policy implements Trust {
+  readonly logs: Key[] = [];
+  readonly witnesses = new Map<string, Key>();
+  /** Of witnesses and groups, which share one space of names. */
+  readonly #rules = new Map<string, Rule>([['none', () => true]]);
+  readonly #members = new Set(['none']);
+  #quorum: Rule | undefined;
+
+  get isQuorum(): Rule {
+    demand(this.#quorum !== undefined, 'The policy has no quorum line.');
+    return this.#quorum;
+  }
+
+  async add([kind, name = '', second = '', ...more]: readonly string[]): Promise<void> {
+    if (kind === 'log' && name !== '' && more.length === 0) this.logs.push(await keyFor(name, false));
+    else if (kind === 'witness' && more.length <= 1) {
+      this.#define(name, (cosigned) => cosigned.has(name));
+      this.witnesses.set(name, await keyFor(second, true));
+    } else if (kind === 'group') this.#define(name, this.#groupRule(second, more));
+    else {
+      demand(kind === 'quorum' && second === '' && this.#quorum === undefined, `The policy has a wrong ${kind} line.`);
+      this.#quorum = this.#rule(name);
+    }
+  }
+
+  #define(name: string, rule: Rule): void {
+    demand(!this.#rules.has(name), `The policy cannot define ${name} here.`);
+    this.#rules.set(name, rule);
+  }
+
+  #rule(name: string): Rule {
+    const rule = this.#rules.get(name);
+    demand(rule !== undefined, `The policy uses ${name} before it defines it.`);
+    return rule;
+  }
+
+  #groupRule(threshold: string, members: readonly string[]): Rule {
+    const needed = threshold === 'any' ? 1 : threshold === 'all' ? members.length : Number(threshold);
+    const isThreshold = /^(?:any|all|[1-9][0-9]*)$/.test(threshold) && needed >= 1 && needed <= members.length;
+    demand(isThreshold, `The policy has a group of ${members.length} with the threshold ${threshold}.`);
+    const rules = members.map((member) => {
+      demand(!this.#members.has(member), `${member} cannot be a member of a group here.`);
+      this.#members.add(member);
+      return this.#rule(member);
+    });
+    return (cosigned) => rules.filter((rule) => rule(cosigned)).length >= needed;
+  }
 }
 
 async function keyFor(text: string, isWitness: boolean): Promise<Key> {
   const key = await parseKey(text);
-  if (key.isWitness !== isWitness) throw new Malformed(`The key of ${key.name} is not of the type for its line.`);
+  demand(key.isWitness === isWitness, `The key of ${key.name} is not of the type for its line.`);
   return key;
-}
-
-function define(policy: Policy, name: string, rule: Trust['isQuorum']): void {
-  if (name === 'none' || policy.rules.has(name)) throw new Malformed(`The policy cannot define ${name} here.`);
-  policy.rules.set(name, rule);
-}
-
-function addGroup(policy: Policy, name: string, threshold: string, members: readonly string[]): void {
-  const needed = threshold === 'any' ? 1 : threshold === 'all' ? members.length : Number(threshold);
-  if (!/^(?:any|all|[1-9][0-9]*)$/.test(threshold) || needed > members.length) {
-    throw new Malformed(`The group ${name} of the policy cannot have the threshold ${threshold}.`);
-  }
-  for (const member of members) {
-    if (member === 'none' || policy.members.has(member)) throw new Malformed(`${member} cannot be a member here.`);
-    policy.members.add(member);
-  }
-  const rules = members.map((member) => ruleOf(policy, member));
-  define(policy, name, (cosigned) => rules.filter((rule) => rule(cosigned)).length >= needed);
-}
-
-function ruleOf(policy: Policy, name: string): Trust['isQuorum'] {
-  const rule = name === 'none' ? () => true : policy.rules.get(name);
-  if (rule === undefined) throw new Malformed(`The policy uses ${name} before it defines it.`);
-  return rule;
 }

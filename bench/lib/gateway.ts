@@ -20,6 +20,8 @@ export interface BenchGateway {
 }
 
 export interface GatewaySetup {
+  /** The file that Node.js runs; this checkout's when absent. */
+  readonly program?: string;
   readonly upstreamPort: number;
   /** Absent: the embedded store in `dataDir`. */
   readonly databaseUrl?: string;
@@ -35,7 +37,7 @@ const issuer = didKeyFromPublicKey(createPublicKey(privateKey));
 export async function startGateway(setup: GatewaySetup, later: Later): Promise<BenchGateway> {
   const startedAtMs = performance.now();
   const cwd = await makeFolder('talos-bench-gateway-', later);
-  const child = spawn(process.execPath, [...profileFlags(setup.profile), gatewayProgram()], {
+  const child = spawn(process.execPath, [...profileFlags(setup.profile), setup.program ?? gatewayProgram()], {
     cwd,
     env: environmentOf(setup, cwd),
     stdio: ['ignore', 'pipe', 'inherit'],

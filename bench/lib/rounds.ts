@@ -32,20 +32,23 @@ export interface Measurement {
   readonly latencyMs: Percentiles | undefined;
   /** CPU microseconds for one operation, by meter. */
   readonly cpuUs: Readonly<Record<string, number>>;
+  /** The same in the turn that took least: what disturbs a turn only ever adds. */
+  readonly leastCpuUs: Readonly<Record<string, number>>;
 }
 
 export interface RoundsOptions {
   readonly seconds: number;
   readonly meters: CpuMeters;
+  readonly turns?: number;
 }
 
-const turns = 4;
+const turnsDefault = 4;
 const warmUpSecMax = 3;
 
 /** Each contender warmed up, then measured for `seconds` in four turns. */
 export async function measureInTurns(
   contenders: readonly Contender[],
-  { seconds, meters }: RoundsOptions,
+  { seconds, meters, turns = turnsDefault }: RoundsOptions,
 ): Promise<Measurement[]> {
   for (const { run } of contenders) await run(Math.min(warmUpSecMax, seconds / 3));
   const tallies = contenders.map((contender) => new Tally(contender, meters));
@@ -70,7 +73,7 @@ class Tally {
   readonly #contender: Contender;
   readonly #meters: CpuMeters;
   readonly #turns: Turn[] = [];
-  readonly #cpuUs: Record<string, number> = {};
+  readonly #cpuUs: Record<string, number>[] = [];
 
   constructor(contender: Contender, meters: CpuMeters) {
     this.#contender = contender;
@@ -80,13 +83,16 @@ class Tally {
   async take(seconds: number): Promise<void> {
     const before = this.#read();
     this.#turns.push(await this.#contender.run(seconds));
-    for (const [name, micros] of Object.entries(this.#read())) {
-      this.#cpuUs[name] = (this.#cpuUs[name] ?? 0) + micros - (before[name] ?? 0);
-    }
+    const after = this.#read();
+    this.#cpuUs.push(byMeter(after, (name) => (after[name] ?? 0) - (before[name] ?? 0)));
   }
 
   #read(): Record<string, number> {
-    return Object.fromEntries(Object.entries(this.#meters).map(([name, read]) => [name, read()]));
+    return byMeter(this.#meters, (name) => this.#meters[name]?.() ?? Number.NaN);
+  }
+
+  #cpuUsOfTurns(name: string): number[] {
+    return this.#turns.map(({ operations }, at) => (this.#cpuUs[at]?.[name] ?? Number.NaN) / operations);
   }
 
   measurement(): Measurement {
@@ -101,7 +107,15 @@ class Tally {
       perSecond: operations / sum((turn) => turn.seconds),
       perSecondOfTurns: all.map((turn) => turn.operations / turn.seconds),
       latencyMs: percentilesMs(all.flatMap(({ latenciesUs }) => (latenciesUs === undefined ? [] : [latenciesUs]))),
-      cpuUs: Object.fromEntries(Object.entries(this.#cpuUs).map(([name, micros]) => [name, micros / operations])),
+      cpuUs: byMeter(
+        this.#meters,
+        (name) => this.#cpuUs.reduce((total, turn) => total + (turn[name] ?? 0), 0) / operations,
+      ),
+      leastCpuUs: byMeter(this.#meters, (name) => Math.min(...this.#cpuUsOfTurns(name))),
     };
   }
+}
+
+function byMeter(meters: object, figureOf: (name: string) => number): Record<string, number> {
+  return Object.fromEntries(Object.keys(meters).map((name) => [name, figureOf(name)]));
 }

@@ -1,8 +1,13 @@
-/** The tool call that benchmarks make: through the gateway, and as its tool server would get it from anybody else. */
+/** What benchmarks ask for: tool calls, through the gateway and past it, and events, one by one and in batches. */
+import { bounds } from '../../src/config/bounds.ts';
 import { capability } from './gateway.ts';
 import { postRequest, type Target } from './http-load.ts';
+import { sampleEvent } from './sample-events.ts';
 
 const host = '127.0.0.1';
+/** How many events a batch holds. */
+export const batchEvents = bounds.batchEventsMax;
+const bodiesInTurn = 16;
 const input = { city: 'Lisbon', days: 3 };
 
 /** To the tool server itself, or to a proxy in front of it. */
@@ -20,4 +25,42 @@ export function callTarget(port: number): Target {
   const path = '/v1/mcp/servers/bench/tools/get_forecast:call';
   const request = postRequest({ host, path, headers, body: JSON.stringify({ input }) });
   return { host, port, requests: [request], success: ['"output"', '"audit_ref"'] };
+}
+
+export function singleEventTarget(port: number): Target {
+  return eventsTarget(port, '/api/events', 'application/json', ['"event_id"', '"seq"'], (n) =>
+    JSON.stringify(sampleEvent(n)),
+  );
+}
+
+export function ndjsonTarget(port: number): Target {
+  const body = (n: number) =>
+    batchOf(n)
+      .map((event) => `${JSON.stringify(event)}\n`)
+      .join('');
+  return eventsTarget(port, '/api/events/batch', 'application/x-ndjson', [`"count":${batchEvents}`], body);
+}
+
+export function jsonTarget(port: number): Target {
+  const body = (n: number) => JSON.stringify(batchOf(n));
+  return eventsTarget(port, '/api/events/batch', 'application/json', [`"count":${batchEvents}`], body);
+}
+
+function batchOf(n: number): object[] {
+  return Array.from({ length: batchEvents }, (_, at) => sampleEvent(n * batchEvents + at));
+}
+
+function eventsTarget(
+  port: number,
+  path: string,
+  contentType: string,
+  success: readonly string[],
+  bodyOf: (n: number) => string,
+): Target {
+  const authorization = `Bearer ${capability('tool:gateway/method:events.write')}`;
+  const headers = { authorization, 'content-type': contentType };
+  const requests = Array.from({ length: bodiesInTurn }, (_, n) =>
+    postRequest({ host, path, headers, body: bodyOf(n) }),
+  );
+  return { host, port, requests, success };
 }

@@ -5,7 +5,7 @@ import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import {
   linesOf,
-  Malformed,
+  Refusal,
   type Report,
   type Trust,
   type TrustSource,
@@ -69,7 +69,7 @@ async function trustOf(options: Options): Promise<Trust> {
   try {
     return await trust(source);
   } catch (error) {
-    if (error instanceof Malformed) throw new UsageError(error.message);
+    if (error instanceof Refusal) throw new UsageError(error.message);
     throw error;
   }
 }

@@ -5,17 +5,19 @@
 import type { EventDraft } from '../core/audit-event.ts';
 import { type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';
 
-const allowed = new Map<string, ReadonlySet<string>>(
-  Object.keys(surfaces).flatMap((id) => {
+const allowed = new Map<string, ReadonlySet<string> | 'any'>(
+  Object.keys(surfaces).map((id) => {
     const keys = surfaceOf(id as SurfaceId).metaKeys;
-    return keys === 'any' ? [] : [[id, new Set(keys)]];
+    return [id, keys === 'any' ? keys : new Set(keys)];
   }),
 );
+// Of a surface that is not in the table nothing is known to be harmless.
+const none: ReadonlySet<string> = new Set();
 
 /** The draft with only the `meta` keys that its surface lists. */
 export function filterMeta(draft: EventDraft): EventDraft {
-  const keys = allowed.get(draft.surfaceId);
-  if (keys === undefined) return draft;
+  const keys = allowed.get(draft.surfaceId) ?? none;
+  if (keys === 'any') return draft;
   const dropped = Object.keys(draft.meta).filter((key) => draft.meta[key] !== undefined && !keys.has(key));
   if (dropped.length === 0) return draft;
   const kept = Object.fromEntries(Object.entries(draft.meta).filter(([key]) => keys.has(key)));

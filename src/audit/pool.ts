@@ -42,7 +42,7 @@ interface Entry {
   readonly reject: (error: TalosError) => void;
 }
 
-const tooLarge = 'The events together are larger than the log takes at once.';
+const tooLarge = { message: 'The events together are larger than the log takes at once.' };
 
 export class CommitPool {
   readonly #options: PoolOptions;
@@ -62,13 +62,13 @@ export class CommitPool {
   }
 
   /**
-   * Resolves once the events are durable, with their places in the log. Rejects with `AUDIT_OVERLOADED`, or with
-   * `RECORD_TOO_LARGE` when they can never fit, before accepting them, or with `AUDIT_UNAVAILABLE` when they could not be committed within the deadline.
+   * Resolves once the events are durable, with their places in the log. Rejects before accepting them with
+   * `AUDIT_OVERLOADED`, or with `RECORD_TOO_LARGE` when they can never fit, and afterwards with `AUDIT_UNAVAILABLE` when
+   * they could not be committed within the deadline.
    */
   add(events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
     const size = events.reduce((sum, event) => sum + event.size, 0);
-    if (this.#isTooLarge(events.length, size))
-      return Promise.reject(new TalosError('RECORD_TOO_LARGE', { message: tooLarge }));
+    if (this.#isTooLarge(events.length, size)) return Promise.reject(new TalosError('RECORD_TOO_LARGE', tooLarge));
     if (!this.#admits(events.length, size)) return Promise.reject(new TalosError('AUDIT_OVERLOADED'));
     return new Promise((resolve, reject) => {
       this.#queue.push({ events, size, queuedAtMs: this.#options.clock.monotonic(), resolve, reject });

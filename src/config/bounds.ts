@@ -77,6 +77,8 @@ export const bounds = {
   commitRetryMs: 50,
   writableFreshMs: 1_000,
   checkpointIntervalMs: 1_000,
+  reconcileIntervalMs: 10_000,
+  writerSilentMs: 60_000,
 
   // The store
   storeConnectTimeoutMs: 5_000,

@@ -23,6 +23,7 @@ export interface Config {
   readonly port: number;
   readonly bindHost: string;
   readonly dataDir: string;
+  readonly toolRegistryFile: string | undefined;
   /** Undefined means `log.key` in the data folder. */
   readonly logKeyFile: string | undefined;
   /** Undefined means a random name, made once. */
@@ -112,6 +113,7 @@ function absolutePaths(values: Values, cwd: string): Values {
     ...values,
     dataDir: resolve(cwd, values.dataDir),
     logKeyFile: absolute(values.logKeyFile),
+    toolRegistryFile: absolute(values.toolRegistryFile),
     tlsCertFile: absolute(values.tlsCertFile),
     tlsKeyFile: absolute(values.tlsKeyFile),
   };

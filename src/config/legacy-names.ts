@@ -74,7 +74,6 @@ export const legacyNames: readonly LegacyName[] = [
     'tool servers come from the environment and the configuration file only (the value "file" is accepted)',
     ['file'],
   ),
-  env('TOOL_REGISTRY_PATH', 'ignored', 'every tool counts as one that writes'),
 
   env('TALOS_STORAGE_TYPE', 'ignored', oneStore, ['postgres']),
   env('TALOS_DATABASE_URL', 'honoured', 'database_url'),

@@ -78,7 +78,9 @@ export const parseLabel: Parser<string> = (raw) =>
 export const parseLogName: Parser<string> = (raw) =>
   typeof raw === 'string' && /^[A-Za-z0-9._~/:-]{1,200}$/.test(raw)
     ? accept(raw)
-    : refuse(`must be 1 to 200 letters, digits and ". _ ~ / : -", such as gateway.example.com/audit, not ${quote(raw)}`);
+    : refuse(
+        `must be 1 to 200 letters, digits and ". _ ~ / : -", such as gateway.example.com/audit, not ${quote(raw)}`,
+      );
 
 /** A path of the file system; relative ones are resolved later, against the working directory. */
 export const parsePath: Parser<string> = (raw) =>

@@ -111,6 +111,15 @@ export const settings = {
     default: '.talos',
     meaning: 'Folder for the embedded store, keys and logs.',
   }),
+  toolRegistryFile: setting<string | undefined>({
+    env: ['TALOS_TOOL_REGISTRY', 'TOOL_REGISTRY_PATH'],
+    file: ['tool_registry'],
+    parse: parsePath,
+    default: undefined,
+    defaultText: 'none: every tool counts as one that writes',
+    meaning:
+      'JSON file that says which tools only read (`tools`: `tool_server`, `tool_name`, `tool_class`). A call of any other tool is on record before it is sent.',
+  }),
   logKeyFile: setting<string | undefined>({
     env: ['TALOS_LOG_KEY_FILE'],
     file: ['log_key_file'],

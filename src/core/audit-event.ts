@@ -38,6 +38,15 @@ export interface EventDraft {
   readonly meta: Readonly<Record<string, JsonScalar | undefined>>;
   /** What does not fit `meta`: stored beside the record and bound to it by `meta.details_hash`. */
   readonly details?: JsonObject;
+  readonly companions?: Companions;
+}
+
+/** What commits with a record, or not at all. */
+export interface Companions {
+  /** The record is an intent: it stays open until the record of its outcome closes it. */
+  readonly opensIntent?: true;
+  /** The event id of the intent that this record is the outcome of. */
+  readonly closesIntent?: string;
 }
 
 /** What can be filtered by, beside the record; a projection, never the truth. */
@@ -60,6 +69,7 @@ export interface PreparedEvent {
   readonly keys: EventKeys;
   /** Canonical JSON of the details, or null. */
   readonly details: string | null;
+  readonly companions?: Companions;
   /** UTF-16 length of all text; the queue is bounded by it. */
   readonly size: number;
 }
@@ -91,7 +101,14 @@ export function prepareEvent(draft: EventDraft, bounds: RecordBounds): PreparedE
   const meta = details === null ? draft.meta : { ...draft.meta, details_hash: sha256Hex(details) };
   const middle = canonicalMiddle(draft, meta);
   if (Buffer.byteLength(middle) + spliceChars > bounds.recordBytesMax) throw new TalosError('RECORD_TOO_LARGE');
-  return { middle, keys: keysOf(draft), details, size: middle.length + (details?.length ?? 0) };
+  const { companions } = draft;
+  return {
+    middle,
+    keys: keysOf(draft),
+    details,
+    size: middle.length + (details?.length ?? 0),
+    ...(companions === undefined ? {} : { companions }),
+  };
 }
 
 function canonicalMiddle(draft: EventDraft, meta: EventDraft['meta']): string {

@@ -47,6 +47,32 @@ const readMcp = (template: string): Surface => ({
   metaKeys: denialKeys,
 });
 
+const callKeys = [
+  ...denialKeys,
+  'server_id',
+  'tool_name',
+  'tool_class',
+  'latency_ms',
+  'error',
+  'request_hash',
+  'response_hash',
+  'schema_hash',
+  'definition_hash',
+  'session_id',
+  'correlation_id',
+  'phase',
+  'intent_id',
+  'reason',
+] as const;
+
+/** What the gateway records of itself, without a request. */
+const internal = (id: string, metaKeys: readonly string[]): Surface => ({
+  method: 'POST',
+  template: `/internal/${id}`,
+  auditMode: 'each',
+  metaKeys,
+});
+
 export const surfaces = {
   'health.healthz': health('/healthz'),
   'health.health': health('/health'),
@@ -86,20 +112,9 @@ export const surfaces = {
     method: 'POST',
     template: '/v1/mcp/servers/{server_id}/tools/{tool_name}:call',
     auditMode: 'each',
-    metaKeys: [
-      ...denialKeys,
-      'server_id',
-      'tool_name',
-      'latency_ms',
-      'error',
-      'request_hash',
-      'response_hash',
-      'schema_hash',
-      'definition_hash',
-      'session_id',
-      'correlation_id',
-    ],
+    metaKeys: callKeys,
   },
+  'mcp.tools.reconcile': internal('mcp.tools.reconcile', callKeys),
 } as const satisfies Record<string, Surface>;
 
 export type SurfaceId = keyof typeof surfaces;

@@ -11,6 +11,7 @@ import { errorTable, TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import { surfaces } from '../core/surfaces.ts';
+import type { ToolClass, ToolClassOf } from '../core/tool-class.ts';
 import type { CatalogTool, McpServer, Registry, UpstreamAnswer } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
 import { type Allowed, decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
@@ -41,15 +42,26 @@ export interface ToolCallAnswer {
 
 export interface CallToolOptions {
   readonly registry: Registry;
+  readonly toolClass: ToolClassOf;
   readonly policyMode: PolicyMode;
   readonly recorder: Pick<Recorder, 'record' | 'ensureWritable'>;
+  /** Told of an intent whose outcome this process could not record. */
+  readonly abandonIntent: (intentId: string) => void;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
 }
 
 export type CallTool = (call: ToolCall) => Promise<ToolCallAnswer>;
 
-/** What became of a call, before anybody is told. */
+/** How far a call came, and what became of it, before anybody is told. */
+interface Attempt {
+  readonly outcome: Outcome;
+  readonly tool?: CatalogTool;
+  /** The record that says that the tool was about to be called. */
+  readonly intentId?: string;
+}
+
+/** What became of a call. */
 type Outcome =
   | { readonly kind: 'answered'; readonly output: JsonObject; readonly raw: Buffer }
   | { readonly kind: 'erred'; readonly error: ToolError; readonly raw?: Buffer }
@@ -63,40 +75,41 @@ type Outcome =
 export function createCallTool(options: CallToolOptions): CallTool {
   return async (call) => {
     const startedAtMs = options.clock.monotonic();
-    const { outcome, tool } = await attempt(options, call);
+    const attempted = await attempt(options, call);
     const timingMs = Math.round(options.clock.monotonic() - startedAtMs);
-    const committed = await recordOutcome(options, call, outcome, tool, timingMs);
-    return answer(call, outcome, committed, timingMs);
+    const committed = await recordOutcome(options, call, attempted, timingMs);
+    return answer(call, attempted.outcome, committed, timingMs);
   };
 }
 
 /** The steps in their order. Each may end the call; none of them tells anybody yet. */
-async function attempt(
-  options: CallToolOptions,
-  call: ToolCall,
-): Promise<{ outcome: Outcome; tool: CatalogTool | undefined }> {
-  const { caller, serverId, toolName, input, signal } = call;
+async function attempt(options: CallToolOptions, call: ToolCall): Promise<Attempt> {
+  const { caller, serverId, toolName, signal } = call;
 
   // 1. By names alone, so that nobody learns of tools that they may not call.
-  if (caller.denial !== undefined) return { outcome: denied(options, caller.denial), tool: undefined };
+  if (caller.denial !== undefined) return { outcome: denied(options, caller.denial) };
   const byName = decideByName({ server: serverId, method: toolName }, caller.authority, options.policyMode);
-  if (!byName.allow) return { outcome: denied(options, byName.denial), tool: undefined };
+  if (!byName.allow) return { outcome: denied(options, byName.denial) };
 
   // 2. The tool, as its server defines it.
   const server = options.registry.get(serverId);
-  if (server === undefined) return { outcome: failed(serverNotFound(serverId)), tool: undefined };
+  if (server === undefined) return { outcome: failed(serverNotFound(serverId)) };
   const tool = await findTool(server, toolName, signal);
-  if (tool instanceof TalosError) return { outcome: failed(tool), tool: undefined };
+  if (tool instanceof TalosError) return { outcome: failed(tool) };
 
   // 3. By definition and arguments, then by the tool's own schema.
-  const refused = judgeCall(options, byName, tool, input);
+  const toolClass = options.toolClass(serverId, toolName);
+  const refused = judgeCall(options, byName, tool, toolClass, call.input);
   if (refused !== undefined) return { outcome: refused, tool };
 
-  // 4. No record, no call: the log must be writable before anything happens that it would have to tell of.
-  await options.recorder.ensureWritable();
+  // 4. No record, no call. What may change something is on record before it is sent; for what only reads, the log must
+  //    be writable, so that its outcome can be.
+  const intentId = toolClass === 'read' ? undefined : await recordIntent(options, call, tool);
+  if (intentId === undefined) await options.recorder.ensureWritable();
 
   // 5. The call itself.
-  return { outcome: await dispatch(options, server, call), tool };
+  const outcome = await dispatch(options, server, call);
+  return intentId === undefined ? { outcome, tool } : { outcome, tool, intentId };
 }
 
 function denied(options: CallToolOptions, denial: Denial): Outcome {
@@ -126,10 +139,11 @@ function judgeCall(
   options: CallToolOptions,
   allowed: Allowed,
   tool: CatalogTool,
+  toolClass: ToolClass,
   input: JsonObject,
 ): Outcome | undefined {
-  const facts = { class: 'unclassified', schemaHash: tool.schemaHash, definitionHash: tool.definitionHash } as const;
-  const decision = decideCall(allowed, facts, input);
+  const { schemaHash, definitionHash } = tool;
+  const decision = decideCall(allowed, { class: toolClass, schemaHash, definitionHash }, input);
   if (!decision.allow) return denied(options, decision.denial);
   options.telemetry.decided(undefined);
   const faults = tool.validate(input);
@@ -150,7 +164,8 @@ async function ask(server: McpServer, request: Parameters<McpServer['callTool']>
     return fromUpstream(await server.callTool(request));
   } catch (error) {
     if (error instanceof UpstreamError) return failed(error, error.dispatched);
-    throw error;
+    // A fault of our own: it must not leave the call without an outcome.
+    return failed(new TalosError('INTERNAL', { cause: error }), true);
   }
 }
 
@@ -160,18 +175,30 @@ function fromUpstream(answer: UpstreamAnswer): Outcome {
   return { kind: 'answered', output: answer.result, raw: answer.raw };
 }
 
+/** Throws `AUDIT_UNAVAILABLE` when the log cannot be written: then nothing was sent. */
+async function recordIntent(options: CallToolOptions, call: ToolCall, tool: CatalogTool): Promise<string> {
+  const { eventId } = await options.recorder.record({
+    ...callDraft(call),
+    outcome: 'success',
+    http: callHttp(call, 100),
+    meta: { ...callMeta(call, tool), phase: 'intent' },
+    companions: { opensIntent: true },
+  });
+  return eventId;
+}
+
 /** Throws `OUTCOME_UNRECORDED` when the tool may have run and the log cannot say so. */
 async function recordOutcome(
   options: CallToolOptions,
   call: ToolCall,
-  outcome: Outcome,
-  tool: CatalogTool | undefined,
+  attempted: Attempt,
   timingMs: number,
 ): Promise<CommittedEvent> {
   try {
-    return await options.recorder.record(outcomeDraft(call, outcome, tool, timingMs));
+    return await options.recorder.record(outcomeDraft(call, attempted, timingMs));
   } catch (error) {
-    throw mayHaveRun(outcome) ? new TalosError('OUTCOME_UNRECORDED', { cause: error }) : error;
+    if (attempted.intentId !== undefined) options.abandonIntent(attempted.intentId);
+    throw mayHaveRun(attempted.outcome) ? new TalosError('OUTCOME_UNRECORDED', { cause: error }) : error;
   }
 }
 
@@ -180,29 +207,47 @@ function mayHaveRun(outcome: Outcome): boolean {
   return outcome.kind === 'answered' || (outcome.kind === 'erred' && outcome.raw !== undefined);
 }
 
+function outcomeDraft(call: ToolCall, { outcome, tool, intentId }: Attempt, timingMs: number): EventDraft {
+  return {
+    ...callDraft(call),
+    outcome: recordOutcomes[outcome.kind],
+    http: callHttp(call, statusOf(outcome)),
+    meta: {
+      ...callMeta(call, tool),
+      ...(intentId === undefined ? {} : { phase: 'outcome', intent_id: intentId }),
+      latency_ms: timingMs,
+      ...outcomeMeta(outcome, call.caller),
+    },
+    ...(intentId === undefined ? {} : { companions: { closesIntent: intentId } }),
+  };
+}
+
 const { method, template } = surfaces['mcp.tools.call'];
 
-function outcomeDraft(call: ToolCall, outcome: Outcome, tool: CatalogTool | undefined, timingMs: number): EventDraft {
-  const { caller, facts, serverId, toolName } = call;
+/** What every record of a call has in common. */
+function callDraft(call: ToolCall): Pick<EventDraft, 'surfaceId' | 'requestId' | 'principal' | 'resource'> {
   return {
     surfaceId: 'mcp.tools.call',
-    requestId: facts.requestId,
-    outcome: recordOutcomes[outcome.kind],
-    principal: caller.principal,
-    http: { method, path: template, statusCode: statusOf(outcome), ...clientIpMember(facts) },
-    resource: { type: 'tool', id: shortName(`${serverId}/${toolName}`) },
-    meta: {
-      event_type: 'mcp_tool_call',
-      server_id: serverId,
-      tool_name: shortName(toolName),
-      latency_ms: timingMs,
-      request_hash: requestHash(toolName, call.input),
-      schema_hash: tool?.schemaHash,
-      definition_hash: tool?.definitionHash,
-      session_id: call.sessionId,
-      capability_hash: caller.authority?.capability.hash,
-      ...outcomeMeta(outcome, caller),
-    },
+    requestId: call.facts.requestId,
+    principal: call.caller.principal,
+    resource: { type: 'tool', id: shortName(`${call.serverId}/${call.toolName}`) },
+  };
+}
+
+function callHttp(call: ToolCall, statusCode: number): EventDraft['http'] {
+  return { method, path: template, statusCode, ...clientIpMember(call.facts) };
+}
+
+function callMeta(call: ToolCall, tool: CatalogTool | undefined): EventDraft['meta'] {
+  return {
+    event_type: 'mcp_tool_call',
+    server_id: call.serverId,
+    tool_name: shortName(call.toolName),
+    request_hash: requestHash(call.toolName, call.input),
+    schema_hash: tool?.schemaHash,
+    definition_hash: tool?.definitionHash,
+    session_id: call.sessionId,
+    capability_hash: call.caller.authority?.capability.hash,
   };
 }
 

@@ -30,8 +30,10 @@ export function endpointOf(request: FastifyRequest): string {
   return surface === undefined ? 'unmatched' : surfaceOf(surface).template;
 }
 
-const patterns = Object.keys(surfaces).map((id) => {
+const patterns = Object.keys(surfaces).flatMap((id) => {
   const surface: Surface = surfaceOf(id as SurfaceId);
+  // What the gateway records of itself has no route.
+  if (surface.template.startsWith('/internal/')) return [];
   return { method: surface.method, pattern: templatePattern(surface.template) };
 });
 

@@ -101,7 +101,7 @@ export class Catalog {
     const { clock, fetch, fetchTimeoutMs } = this.#options;
     const doubts = this.#doubts;
     const listed = await fetch(new Deadline(clock, fetchTimeoutMs));
-    if (listed.cut !== undefined) this.#say(`its tools are listed in part: ${listed.cut}`);
+    if (listed.cut !== undefined) this.#say(`not all of its tools are listed: ${listed.cut}`);
     this.#snapshot = this.#snapshotOf(listed.tools);
     this.#doubtsMet = doubts;
     return this.#snapshot;

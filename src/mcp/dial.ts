@@ -18,7 +18,7 @@ forbidden.addAddress('192.0.0.192', 'ipv4');
 forbidden.addSubnet('64:ff9b::a9fe:0', 112, 'ipv6');
 forbidden.addAddress('64:ff9b::6464:64c8', 'ipv6');
 
-export class ForbiddenAddress extends Error {
+class ForbiddenAddress extends Error {
   override readonly name = 'ForbiddenAddress';
   constructor() {
     super('link-local and metadata addresses are never dialled');

@@ -22,7 +22,7 @@ export const statelessVersion = '2026-07-28';
 /** Versions of the session era that we speak, the preferred one first. */
 export const sessionVersions: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
 
-export const clientInfo = { name: 'talos-gateway', version: '1' };
+const clientInfo = { name: 'talos-gateway', version: '1' };
 
 /** The envelope of the stateless era. No capability: the gateway neither samples nor elicits. */
 export const envelope: JsonObject = {

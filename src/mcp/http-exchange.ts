@@ -184,6 +184,6 @@ function endedReply({ lastEventId, retryMs }: SseParser): HttpReply {
   return { kind: 'ended', lastEventId, retryMs };
 }
 
-export function isEventStream(headers: IncomingHttpHeaders): boolean {
+function isEventStream(headers: IncomingHttpHeaders): boolean {
   return headers['content-type']?.toLowerCase().startsWith('text/event-stream') ?? false;
 }

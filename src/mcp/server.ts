@@ -11,7 +11,7 @@ import type { Connection, ConnectionOptions } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { HttpConnection } from './http-connection.ts';
 import type { InputValidators } from './input-validator.ts';
-import type { RpcAnswer, RpcError } from './json-rpc.ts';
+import { methodNotFound, type RpcAnswer, type RpcError } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
 import { mirrorHeaders } from './mirror-headers.ts';
 import { StdioConnection } from './stdio-connection.ts';
@@ -155,7 +155,6 @@ function connect(options: ConnectionOptions): Connection {
   return options.spec.transport === 'stdio' ? new StdioConnection(options) : new HttpConnection(options);
 }
 
-const methodNotFound = -32_601;
 const invalidParams = -32_602;
 const headerMismatch = -32_020;
 

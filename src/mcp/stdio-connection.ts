@@ -104,6 +104,7 @@ export class StdioConnection implements Connection {
     const startedAtMs = this.#options.clock.monotonic();
     try {
       const process = new StdioProcess(this.#options, {
+        isStarting: () => run.state === 'starting',
         onLine: (line) => this.#onLine(run, line),
         onLineTooLong: () => this.#onLineTooLong(run),
         onExit: (reason) => this.#onExit(run, reason),

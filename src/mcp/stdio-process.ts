@@ -11,6 +11,8 @@ import { LineFramer } from './line-framer.ts';
 import { logStderr } from './stderr-log.ts';
 
 export interface StdioEvents {
+  /** Whether the handshake is not over yet. */
+  readonly isStarting: () => boolean;
   readonly onLine: (line: Buffer) => void;
   /** A line passed the bound: what follows cannot be trusted. */
   readonly onLineTooLong: () => void;
@@ -40,13 +42,9 @@ export class StdioProcess {
     });
     this.#exited = this.#watchExit(events.onExit);
     this.#readLines(events);
-    logStderr(this.#child.stderr, options);
+    logStderr(this.#child.stderr, { ...options, isStarting: events.isStarting });
     // A broken pipe is followed by the exit, which says it all.
     this.#child.stdin.on('error', () => undefined);
-  }
-
-  get pid(): number | undefined {
-    return this.#child.pid;
   }
 
   /** Writes one message. False when the process takes nothing any more or reads too slowly; nothing is written then. */

@@ -5,6 +5,7 @@
 import type { JsonValue } from '../core/json.ts';
 import type { Connection } from './connection.ts';
 import type { Deadline } from './deadline.ts';
+import { methodNotFound } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
 import { UpstreamError, undispatched } from './upstream-error.ts';
 
@@ -22,6 +23,7 @@ export async function listTools(connection: Connection, bounds: McpBounds, deadl
   let cursor: string | undefined;
   for (let pages = 0; pages < bounds.toolListPagesMax; pages++) {
     const page = await listPage(connection, deadline, cursor);
+    if (page === undefined) return { tools, cut: 'it does not know tools/list' };
     bytes += page.bytes;
     if (bytes > bounds.toolListBytesMax) throw new UpstreamError('UPSTREAM_RESPONSE_TOO_LARGE', { dispatched: false });
     tools.push(...page.tools.slice(0, bounds.toolsPerServerMax + 1));
@@ -41,12 +43,18 @@ interface Page {
   readonly nextCursor: string | undefined;
 }
 
-async function listPage(connection: Connection, deadline: Deadline, cursor: string | undefined): Promise<Page> {
+/** One page, or undefined from a server that has no tools at all (MCP does not require any). */
+async function listPage(
+  connection: Connection,
+  deadline: Deadline,
+  cursor: string | undefined,
+): Promise<Page | undefined> {
   const answer = await connection
     .request({ method: 'tools/list', params: cursor === undefined ? {} : { cursor }, deadline })
     .catch((error: unknown) => {
       throw undispatched(error);
     });
+  if (answer.kind === 'error' && answer.error.code === methodNotFound) return undefined;
   if (answer.kind === 'error') throw invalid(`tools/list was answered with the JSON-RPC error ${answer.error.code}`);
   const { tools, nextCursor } = { tools: answer.result['tools'], nextCursor: answer.result['nextCursor'] };
   if (!Array.isArray(tools)) throw invalid('tools/list was answered without tools');

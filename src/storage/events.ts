@@ -98,7 +98,7 @@ async function get(
 
 async function count(pool: pg.Pool, filter: EventFilter): Promise<number> {
   const values: unknown[] = [];
-  const conditions = filterConditions(filter, values);
+  const conditions = ['NOT is_intent', ...filterConditions(filter, values)];
   const rows = await read<{ count: string }>(pool, `SELECT count(*) FROM audit_event ${where(conditions)}`, values);
   return Number(rows[0]?.count);
 }

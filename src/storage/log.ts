@@ -13,11 +13,14 @@ import { sha256Hex } from '../core/hash.ts';
 import { CompactRange, leafHash } from '../core/merkle.ts';
 import { type FullTile, type TreeEdge, tileWidth } from '../core/tree-edge.ts';
 import { type IdTick, nextTick, uuidv7 } from '../core/uuidv7.ts';
+import { companionStatements } from './companions.ts';
 import { copyField, copyQuery } from './copy-query.ts';
 import { createClient, type DatabaseAddress } from './db.ts';
 import { insertTiles, readEdge } from './tiles.ts';
 
 export interface LogWriter {
+  /** Names this writer in the database for as long as the process lives. */
+  readonly writerId: string;
   /** Commits the batch, or throws with its outcome open: calling again with the same batch id is then always safe. */
   readonly append: (batchId: string, events: readonly PreparedEvent[]) => Promise<CommittedEvent[]>;
   /** Whether the connection stands, as far as anybody told us. */
@@ -40,6 +43,8 @@ interface Batch {
   readonly tick: IdTick;
   readonly tree: CompactRange;
   readonly tiles: readonly FullTile[];
+  /** SQL for what commits with the records. */
+  readonly companions: string;
 }
 
 /** What a writer remembers between its batches. */
@@ -91,7 +96,7 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
     if (open !== undefined) await end(open);
   }
 
-  return { append, isConnected: () => client !== undefined && isReady, reset, close };
+  return { writerId: session.writerId, append, isConnected: () => client !== undefined && isReady, reset, close };
 }
 
 async function prepareSession(client: pg.Client): Promise<void> {
@@ -117,7 +122,7 @@ async function appendOn(
   const edge = await edgeFor(client, session, head.nextSeq, events.length);
   // Sealing moves the edge on; until the commit is known it belongs to no log.
   session.edge = undefined;
-  const batch = seal(head, edge, events);
+  const batch = seal(writerId, head, edge, events);
   // Nothing is durable yet. A crash here leaves the log as it was.
   await copyQuery(client, commitStatements(writerId, batchId, head, batch), batch.rows);
   // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
@@ -177,7 +182,7 @@ async function lockHead(
 }
 
 /** Gives each event its place: sequence, id and time, canonical bytes, leaf. */
-function seal(head: Head, edge: TreeEdge | undefined, events: readonly PreparedEvent[]): Batch {
+function seal(writerId: string, head: Head, edge: TreeEdge | undefined, events: readonly PreparedEvent[]): Batch {
   const { tree } = head;
   const committed: CommittedEvent[] = [];
   const tiles: FullTile[] = [];
@@ -194,18 +199,25 @@ function seal(head: Head, edge: TreeEdge | undefined, events: readonly PreparedE
     rows += copyRow(seq, eventId, tick.ms, event, leaf, canon);
     committed.push(committedEvent(seq, eventId, canon));
   }
-  return { rows: Buffer.from(rows, 'utf8'), committed, tick, tree, tiles };
+  return {
+    rows: Buffer.from(rows, 'utf8'),
+    committed,
+    tick,
+    tree,
+    tiles,
+    companions: companionStatements(writerId, events, committed),
+  };
 }
 
 const columns =
-  'seq, event_id, ts, outcome, surface_id, team_id, agent_id, session_id, correlation_id, event_type, server_id, tool, leaf_hash, canon, details';
+  'seq, event_id, ts, outcome, surface_id, team_id, agent_id, session_id, correlation_id, event_type, server_id, tool, is_intent, leaf_hash, canon, details';
 
 function copyRow(seq: number, eventId: string, ms: number, event: PreparedEvent, leaf: Buffer, canon: string): string {
   const { keys } = event;
   return (
     `${seq}\t${eventId}\t${new Date(ms).toISOString()}\t${keys.outcome}\t${keyField(keys.surfaceId)}` +
     `\t${keyField(keys.teamId)}\t${keyField(keys.agentId)}\t${keyField(keys.sessionId)}` +
-    `\t${keyField(keys.correlationId)}\t${keyField(keys.eventType)}\t${keyField(keys.serverId)}\t${keyField(keys.tool)}` +
+    `\t${keyField(keys.correlationId)}\t${keyField(keys.eventType)}\t${keyField(keys.serverId)}\t${keyField(keys.tool)}\t${event.companions?.opensIntent ?? false}` +
     `\t\\\\x${leaf.toString('hex')}\t${copyField(canon)}\t${copyField(event.details)}\n`
   );
 }
@@ -236,6 +248,7 @@ function commitStatements(writerId: string, batchId: string, head: Head, batch: 
       ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
         size = excluded.size, seen_at = now();
     ${insertTiles(tiles)}
+    ${batch.companions}
     COMMIT`;
 }
 

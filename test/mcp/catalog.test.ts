@@ -316,6 +316,14 @@ describe('a list', () => {
     expect(await failureOf(server.tool('a', patience()))).toMatchObject({ code, dispatched: false });
   });
 
+  it('is empty for a server that has no tools at all', async () => {
+    const list: Respond = (received, response) => sendError(received, response, -32_601, 'Method not found');
+    const { url } = await startScripted(mcpScript({ era: 'session', methods: { 'tools/list': list } }).respond);
+    const { server, log } = serverOf({ transport: 'http', url });
+    expect(await server.listTools(patience())).toEqual([]);
+    expect(log.text()).toContain('not all of its tools are listed: it does not know tools/list');
+  });
+
   it('does not keep a caller who leaves', async () => {
     const { url } = await startScripted(() => undefined);
     const { server } = serverOf({ transport: 'jsonrpc', url });

@@ -26,7 +26,8 @@ async function faults(server: McpServer, name: string, input: unknown): Promise<
 
 describe('the weather example', () => {
   it.each(['stdio', 'auto'] as const)('answers over %s', async (transport) => {
-    const server = transport === 'stdio' ? overStdio(weather) : serverOf({ transport, url: await overHttp(weather) }).server;
+    const server =
+      transport === 'stdio' ? overStdio(weather) : serverOf({ transport, url: await overHttp(weather) }).server;
     const tools = await server.listTools(patience());
     expect(tools.map(({ name, annotations }) => [name, annotations])).toEqual([
       ['get_forecast', { readOnlyHint: true, idempotentHint: true, openWorldHint: false }],
@@ -49,7 +50,10 @@ describe('the weather example', () => {
   it('has schemas that refuse what it does not take', async () => {
     const server = overStdio(weather);
     expect(await faults(server, 'get_forecast', { city: 'Lisbon' })).toEqual([]);
-    expect(await faults(server, 'get_forecast', { town: 'Lisbon' })).toEqual(["required property 'city' missing", "unknown property 'town'"]);
+    expect(await faults(server, 'get_forecast', { town: 'Lisbon' })).toEqual([
+      "required property 'city' missing",
+      "unknown property 'town'",
+    ]);
     expect(await faults(server, 'get_forecast', { city: 'Lisbon', days: 8 })).toEqual(["property 'days' must be <= 7"]);
     expect(await faults(server, 'get_forecast', { city: '' })).toHaveLength(1);
     expect(await faults(server, 'list_cities', { all: true })).toEqual(["unknown property 'all'"]);
@@ -61,20 +65,30 @@ describe('the weather example', () => {
   ])('does not answer %s over HTTP', async (_, headers) => {
     const url = await overHttp(weather);
     const { request } = await import('undici');
-    const answer = await request(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: '{}' });
+    const answer = await request(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: '{}',
+    });
     expect(answer.statusCode).toBe(403);
     await answer.body.dump();
   });
 });
 
 describe('the git example', () => {
-  const author = { GIT_AUTHOR_NAME: 'Ada', GIT_AUTHOR_EMAIL: 'ada@example.com', GIT_COMMITTER_NAME: 'Ada', GIT_COMMITTER_EMAIL: 'ada@example.com' };
+  const author = {
+    GIT_AUTHOR_NAME: 'Ada',
+    GIT_AUTHOR_EMAIL: 'ada@example.com',
+    GIT_COMMITTER_NAME: 'Ada',
+    GIT_COMMITTER_EMAIL: 'ada@example.com',
+  };
 
   /** Two commits on `main`, one untracked file, one link that leads out. */
   function repository(): string {
     const folder = mkdtempSync(join(tmpdir(), 'talos-git-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));
-    const run = (...args: string[]) => execFileSync('git', ['-C', folder, ...args], { env: { ...process.env, ...author } });
+    const run = (...args: string[]) =>
+      execFileSync('git', ['-C', folder, ...args], { env: { ...process.env, ...author } });
     run('init', '--quiet', '--initial-branch=main');
     writeFileSync(join(folder, 'grüße.txt'), 'one\n');
     mkdirSync(join(folder, 'sub'));
@@ -100,7 +114,9 @@ describe('the git example', () => {
         },
       },
     });
-    expect(await call(server, 'git_log', { max_count: 5, path: 'sub' })).toMatchObject({ result: { structuredContent: { commits: [{ subject: 'First' }] } } });
+    expect(await call(server, 'git_log', { max_count: 5, path: 'sub' })).toMatchObject({
+      result: { structuredContent: { commits: [{ subject: 'First' }] } },
+    });
     expect(await call(server, 'git_status')).toMatchObject({
       result: { structuredContent: { branch: 'main', changes: [{ state: '??', path: 'new file.txt' }] } },
     });
@@ -142,7 +158,9 @@ describe('the git example', () => {
   it('does not follow a link out of the repository, nor pathspec magic', async () => {
     const server = overStdio(git, repository());
     expect(textOf(await call(server, 'git_show', { path: 'link' }))).toBe('/etc/passwd');
-    expect(await call(server, 'git_log', { path: ':(exclude)sub' })).toMatchObject({ result: { structuredContent: { commits: [] } } });
+    expect(await call(server, 'git_log', { path: ':(exclude)sub' })).toMatchObject({
+      result: { structuredContent: { commits: [] } },
+    });
   });
 
   it('runs nothing that the repository names', async () => {
@@ -150,7 +168,8 @@ describe('the git example', () => {
     const config = (...args: string[]) => execFileSync('git', ['-C', folder, 'config', ...args]);
     const traces = join(folder, 'sub', 'traces');
     const leave = `touch ${traces}; cat`;
-    for (const name of ['core.fsmonitor', 'core.pager', 'diff.external', 'diff.evil.textconv', 'diff.evil.command']) config(name, leave);
+    for (const name of ['core.fsmonitor', 'core.pager', 'diff.external', 'diff.evil.textconv', 'diff.evil.command'])
+      config(name, leave);
     writeFileSync(join(folder, '.gitattributes'), '*.txt diff=evil\n');
     writeFileSync(join(folder, 'grüße.txt'), 'changed\n');
     const server = overStdio(git, folder);

@@ -239,7 +239,7 @@ describe('a server that', () => {
       code: 'UPSTREAM_TIMEOUT',
       dispatched: true,
     });
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(5_000);
     expect(textOf(await call(server, 'good'))).toBe('good');
   });
 

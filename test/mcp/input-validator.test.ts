@@ -141,14 +141,14 @@ describe('what it says of wrong arguments', () => {
     expect(faults(schema, { a: Array.from({ length: 200_000 }, () => 'x') })).toEqual([
       "property 'a.0' must be integer",
     ]);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(5_000);
   });
 
   it('tells apart large arrays of distinct objects soon', () => {
     const started = performance.now();
     const items = Array.from({ length: 30_000 }, (_, at) => ({ at }));
     expect(faults(objectWith({ a: { uniqueItems: true } }), { a: items })).toEqual([]);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(5_000);
   });
 });
 

@@ -69,7 +69,7 @@ describe('the registry', () => {
     const held = Array.from({ length: 100 }, () => failureOf(call(hangs, 'x', {}, { signal: leaving.signal })));
     const started = performance.now();
     await Promise.all(Array.from({ length: 100 }, async () => expect(textOf(await call(works, 'tool'))).toBe('tool')));
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(5_000);
     leaving.abort();
     await Promise.all(held);
   });

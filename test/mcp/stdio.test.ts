@@ -128,9 +128,12 @@ describe('the environment of a process', () => {
       args: [join(folder, 'args.mjs'), ...args],
     });
     void failureOf(call(server, 'x', {}, { timeoutMs: 10_000 }));
-    await vi.waitFor(() => expect(log.lines.map(({ stderr }) => stderr)).toContain(JSON.stringify(args)), {
-      timeout: 5_000,
-    });
+    await vi.waitFor(
+      () => expect(log.lines).toContainEqual(expect.objectContaining({ level: 30, stderr: JSON.stringify(args) })),
+      {
+        timeout: 5_000,
+      },
+    );
   });
 });
 
@@ -265,6 +268,26 @@ describe('a process that', () => {
     leaving.abort();
     expect(await left).toMatchObject({ code: 'CALL_CANCELLED', dispatched: true });
     expect(textOf(await call(server, 'seen'))).toContain('notifications/cancelled');
+  });
+
+  it('does not read is sent no more than its queue may hold', async () => {
+    const { server } = program('deaf', { bounds: { stdioQueueBytesMax: 100_000 } });
+    const leaving = new AbortController();
+    const large = { text: 'x'.repeat(200_000) };
+    const held = [failureOf(call(server, 'echo', large, { signal: leaving.signal }))];
+    await vi.waitFor(async () => {
+      const next = call(server, 'echo', large, { signal: leaving.signal, timeoutMs: 500 });
+      expect(await failureOf(next)).toMatchObject({ code: 'UPSTREAM_BUSY', dispatched: false });
+    }, 5_000);
+    leaving.abort();
+    await Promise.all(held);
+  });
+
+  it('complains after its start is logged for debugging only: it may quote arguments', async () => {
+    const { server, log } = program();
+    await call(server, 'complains');
+    await vi.waitFor(() => expect(log.text()).toContain('short'));
+    expect(log.lines.filter(({ stderr }) => stderr !== undefined).map(({ level }) => level)).toEqual([20, 20]);
   });
 
   it('complains at length is logged in bounded lines', async () => {

@@ -107,6 +107,10 @@ describe('the data folder', () => {
     }
   });
 
+  test.runIf(onLinux)('where no folder can be made: refused, and not tried for ever', async () => {
+    await expect(startStore('/proc/talos/data')).rejects.toMatchObject({ reason: 'unwritable' });
+  });
+
   test('that may not be written: refused in one sentence', async () => {
     const folder = await openFolder();
     if (!isRoot) await chmod(folder, 0o555);

@@ -1,7 +1,6 @@
 /** Reads a Dockerfile and carries out its stages in plain folders: what an engine would do, minus the isolation. */
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -90,6 +89,8 @@ function pick(from: Readonly<Record<string, string>>, names: readonly string[]):
 }
 
 export interface BuildOptions {
+  /** Where the stages are made, each in a folder of its name. */
+  readonly folder: string;
   /** The folder that COPY reads from. */
   readonly context: string;
   /** The environment of RUN. */
@@ -99,8 +100,6 @@ export interface BuildOptions {
 }
 
 export interface Build {
-  /** Everything that was made. */
-  readonly folder: string;
   /** The working folder of a stage. */
   readonly workdirOf: (stage: string) => string;
 }
@@ -109,7 +108,7 @@ const execute = promisify(execFile);
 
 /** Carries out every COPY and RUN. A RUN is run by the shell in the stage's working folder. */
 export async function buildStages({ stages }: Dockerfile, options: BuildOptions): Promise<Build> {
-  const folder = await mkdtemp(join(tmpdir(), 'talos-image-'));
+  const { folder } = options;
   const rootOf = (name: string) => join(folder, name);
   const workdirs = new Map<string, string>();
   for (const stage of stages) {
@@ -142,5 +141,5 @@ export async function buildStages({ stages }: Dockerfile, options: BuildOptions)
     }
   }
 
-  return { folder, workdirOf: (stage) => workdirs.get(stage) ?? folder };
+  return { workdirOf: (stage) => workdirs.get(stage) ?? folder };
 }

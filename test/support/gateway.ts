@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
+import pg from 'pg';
 import { type Gateway, startGateway } from '../../src/app.ts';
 import { loadConfig } from '../../src/config/config.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
@@ -207,6 +208,25 @@ export async function recordOf(
 export async function itemsOf(gateway: TestGateway, query = 'limit=500'): Promise<JsonObject[]> {
   const { body } = await gateway.send(`/api/events?${query}`);
   return body['items'] as unknown as JsonObject[];
+}
+
+/** Every row of every table, as text. */
+export async function dumpOf(gateway: TestGateway): Promise<string> {
+  const client = new pg.Client({ connectionString: gateway.database.url });
+  await client.connect();
+  try {
+    const tables = await client.query<{ name: string }>(
+      "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+    );
+    const texts: string[] = [];
+    for (const { name } of tables.rows) {
+      const { rows } = await client.query<{ text: string }>(`SELECT t::text AS text FROM ${name} AS t`);
+      texts.push(name, ...rows.map(({ text }) => text));
+    }
+    return texts.join('\n');
+  } finally {
+    await client.end();
+  }
 }
 
 /** Wall time that stands until it is set, at the moment that test tokens are good at; durations are real. */

@@ -95,11 +95,17 @@ function listTools(id: number | undefined): void {
 
 function handle(message: Message): void {
   const { id, method, params = {} } = message;
+  turnDeaf(method);
   seen.push(method ?? `reply to ${id}: ${JSON.stringify(message)}`);
   if (method === 'initialize') initialize(id);
   else if (mode === 'stateless' && id !== undefined && !('_meta' in params)) refuse(id, -32_602);
   else if (method === 'tools/list') listTools(id);
   else if (method === 'tools/call') tools[String(params['name'])]?.(id, params['arguments'] as Record<string, unknown>);
+}
+
+// Reads nothing any more once its hands are shaken.
+function turnDeaf(method: string | undefined): void {
+  if (mode === 'deaf' && method === 'notifications/initialized') process.stdin.pause();
 }
 
 let rest = '';

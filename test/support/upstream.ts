@@ -1,8 +1,10 @@
 /** Tool servers over HTTP that outlive a single test: a script that behaves, tools that tests choose, and doors to close. */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { everythingProgram, freePort } from './mcp-processes.ts';
 import { mcpScript, type Received, type Respond, said, sendResult, toolNamed } from './mcp-scripted.ts';
 
 export interface Upstream {
@@ -105,4 +107,27 @@ export function gate(): Gate {
     for (const answer of held.splice(0)) answer();
   };
   return { respond, waiting: () => held.length, left: () => left, open };
+}
+
+/** The official server over Streamable HTTP, as a process of its own. */
+export async function startEverythingServer(): Promise<{ readonly url: string; readonly stop: () => Promise<void> }> {
+  const port = await freePort();
+  const child = spawn(process.execPath, [everythingProgram, 'streamableHttp'], {
+    env: { PATH: process.env['PATH'] ?? '', PORT: String(port) },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  await new Promise<void>((resolve, reject) => {
+    let text = '';
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+      if (text.includes('listening on port')) resolve();
+    });
+    child.once('exit', () => reject(new Error(`the server did not start: ${text}`)));
+  });
+  const stop = async () => {
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  };
+  return { url: `http://127.0.0.1:${port}/mcp`, stop };
 }

@@ -4,13 +4,14 @@
  * file in the data folder names. Invariant: a data folder never silently begins with an empty database when it had one.
  */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, stat } from 'node:fs/promises';
+import { chmod, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { canEnter, type RunAs, serverAccount } from './account.ts';
 import { renameDurably, writeDurably } from './durable-file.ts';
 import type { EmbeddedLog } from './embedded-log.ts';
 import { EmbeddedPostgresError, errorCode } from './failure.ts';
+import { makeFolder } from './make-folder.ts';
 
 export interface Home {
   /** Holds the database in `postgres` and, where needed, a copy of the programs. */
@@ -97,9 +98,10 @@ async function setAside(folder: string, clock: Clock, log: EmbeddedLog): Promise
 }
 
 async function makeEnterable(folder: string): Promise<void> {
-  const made = await mkdir(folder, { recursive: true, mode: 0o711 });
+  if (await exists(folder)) return;
+  await makeFolder(folder, 0o711);
   // The umask of root may have closed it again.
-  if (made !== undefined) await chmod(folder, 0o711);
+  await chmod(folder, 0o711);
 }
 
 async function readLine(path: string): Promise<string | undefined> {

@@ -3,7 +3,7 @@
  * started again when it ends by itself and never left running after a clean stop. The order of a start is told here;
  * the neighbouring files do the steps.
  */
-import { mkdir, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { prepareBinaries } from './binaries.ts';
@@ -13,6 +13,7 @@ import { folderFailure } from './failure.ts';
 import { findHome } from './home.ts';
 import { embeddedDatabase, embeddedUser, ensureDataFolder } from './initialise.ts';
 import { type LaunchSetup, launchServer } from './launch.ts';
+import { makeFolder } from './make-folder.ts';
 import { findPackage } from './platform.ts';
 import { serverPort } from './server-settings.ts';
 import { makeSocketFolder, removeSocketFolder } from './socket-folder.ts';
@@ -117,6 +118,6 @@ function embeddedPostgres(
 
 /** For others nothing is readable in it; with root, the account of the server may pass through it. */
 async function makeDataDir(dataDir: string): Promise<string> {
-  await mkdir(dataDir, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
+  await makeFolder(dataDir, process.getuid?.() === 0 ? 0o711 : 0o700);
   return realpath(dataDir);
 }

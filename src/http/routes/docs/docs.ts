@@ -25,7 +25,7 @@ const ErrorBody = Type.Object({
 
 const errorResponse = {
   description: 'A refusal or failure. Some routes carry an older key (`detail` or `error`) beside these.',
-  content: { 'application/json': { schema: ErrorBody } },
+  content: { 'application/json': { schema: ErrorBody as object } },
 };
 
 /** To be registered before the routes that it describes. */

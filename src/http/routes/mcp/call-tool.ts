@@ -45,11 +45,12 @@ export function callToolRoute(
     },
     async (request, reply) => {
       const { input, request_id: requestId, session_id: sessionId } = request.body;
-      const facts = deps.factsOf(request);
+      // The caller's own name for this call is in its record and in whatever is answered, errors included.
+      if (requestId !== undefined) request.id = requestId;
       const answer = await deps.callTool({
         ...callPath(request.raw.url ?? ''),
         caller: callerOf(request),
-        facts: requestId === undefined ? facts : { ...facts, requestId },
+        facts: deps.factsOf(request),
         input: input as JsonObject,
         ...(sessionId === undefined ? {} : { sessionId }),
         signal: clientGone(reply),

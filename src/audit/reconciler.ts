@@ -1,0 +1,116 @@
+/**
+ * Closes what a crash left open: an intent says that a call was about to be made, and no outcome followed. Nobody knows
+ * whether the tool ran, and the log says exactly that. While a gateway lives it commits often enough to be known alive;
+ * one that was silent for `silentMs` is taken for dead.
+ */
+import type { EventDraft } from '../core/audit-event.ts';
+import { describeError } from '../core/errors.ts';
+import { isJsonObject, type JsonObject, type JsonScalar } from '../core/json.ts';
+import type { StoredEvent } from '../storage/events.ts';
+import type { IntentStore } from '../storage/intents.ts';
+import type { Log } from '../telemetry/telemetry.ts';
+import type { Recorder } from './recorder.ts';
+
+export interface ReconcilerOptions {
+  readonly intents: IntentStore;
+  readonly writerId: string;
+  readonly recorder: Pick<Recorder, 'recordAll' | 'ensureWritable'>;
+  readonly intervalMs: number;
+  readonly silentMs: number;
+  readonly log: Log;
+}
+
+export interface Reconciler {
+  /** Closes the intents of writers silent for `silentMs` (0: of every other writer). Resolves with how many. */
+  readonly reconcile: (silentMs: number) => Promise<number>;
+  /** The outcome of an intent of this process could not be recorded: it is closed like those of a dead one. */
+  readonly abandon: (intentId: string) => void;
+  readonly close: () => Promise<void>;
+}
+
+/** Runs every `intervalMs` until it is closed. */
+export function startReconciler(options: ReconcilerOptions): Reconciler {
+  // What was claimed but not yet recorded as closed: nobody else will be given it while this process lives.
+  let claimed: StoredEvent[] = [];
+  const abandoned = new Set<string>();
+  let running: Promise<number> | undefined;
+
+  async function reconcile(silentMs: number): Promise<number> {
+    claimed.push(...(await options.intents.claimOrphans(options.writerId, silentMs, abandoned)));
+    for (const { eventId } of claimed) abandoned.delete(eventId);
+    if (claimed.length === 0) return 0;
+    await options.recorder.recordAll(claimed.map(unknownOutcome));
+    const count = claimed.length;
+    claimed = [];
+    options.log.warn({ intents: count }, 'closed calls whose outcome is unknown, because their gateway ended');
+    return count;
+  }
+
+  function once(silentMs: number): Promise<number> {
+    running ??= reconcile(silentMs).finally(() => {
+      running = undefined;
+    });
+    return running;
+  }
+
+  const timer = setInterval(() => {
+    // The commit that tells the others that this gateway lives.
+    options.recorder
+      .ensureWritable()
+      .then(() => once(options.silentMs))
+      .catch((error) => options.log.warn(`open intents could not be reconciled: ${describeError(error)}`));
+  }, options.intervalMs);
+  timer.unref();
+
+  return {
+    reconcile: once,
+    abandon: (intentId) => void abandoned.add(intentId),
+    async close() {
+      clearInterval(timer);
+      await running?.catch(() => undefined);
+    },
+  };
+}
+
+const surfaceId = 'mcp.tools.reconcile';
+const inherited = [
+  'server_id',
+  'tool_name',
+  'request_hash',
+  'schema_hash',
+  'definition_hash',
+  'capability_hash',
+  'session_id',
+  'correlation_id',
+];
+
+/** The outcome of an intent of which nothing more is known. */
+function unknownOutcome(intent: StoredEvent): EventDraft {
+  const record = JSON.parse(intent.canon) as JsonObject;
+  const meta = isJsonObject(record['meta']) ? record['meta'] : {};
+  const resource = isJsonObject(record['resource']) ? record['resource'] : {};
+  return {
+    surfaceId,
+    requestId: String(record['request_id']),
+    outcome: 'failure',
+    principal: { authMode: 'bearer', id: 'gateway', teamId: teamOf(record) },
+    http: { method: 'POST', path: `/internal/${surfaceId}`, statusCode: 200 },
+    resource: { type: String(resource['resource_type']), id: String(resource['resource_id']) },
+    meta: {
+      ...Object.fromEntries(inherited.map((key) => [key, meta[key] as JsonScalar | undefined])),
+      event_type: 'mcp_tool_call',
+      phase: 'outcome',
+      intent_id: intent.eventId,
+      reason: 'gateway_restart',
+      error: 'OUTCOME_UNKNOWN',
+      code: 500,
+    },
+    companions: { closesIntent: intent.eventId },
+  };
+}
+
+// Those who may see the intent may see what became of it.
+function teamOf(record: JsonObject): string {
+  const principal = isJsonObject(record['principal']) ? record['principal'] : {};
+  return typeof principal['team_id'] === 'string' ? principal['team_id'] : 'default';
+}
