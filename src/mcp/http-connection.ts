@@ -9,7 +9,7 @@ import { ChangeListener } from './change-listener.ts';
 import type { Connection, ConnectionOptions, RpcRequest } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { type Era, encodeForEra, eraHeaders, sessionHeaders, strictnessOf } from './era.ts';
-import { HttpClient, requestIdHeader } from './http-client.ts';
+import { HttpClient, type HttpSend, requestIdHeader } from './http-client.ts';
 import type { HttpReply } from './http-exchange.ts';
 import {
   answerOf,
@@ -26,6 +26,7 @@ import { SingleFlight } from './single-flight.ts';
 import { UpstreamError, undispatched } from './upstream-error.ts';
 
 type Ended = Extract<HttpReply, { kind: 'ended' }>;
+type Answered = Exclude<HttpReply, Ended>;
 
 /** In place of an answer: the server no longer knows the session or version, and did not process the request. */
 const eraLost = Symbol('era lost');
@@ -112,18 +113,29 @@ export class HttpConnection implements Connection {
     }
   }
 
-  async #exchange(era: Era, id: number, request: RpcRequest): Promise<Exclude<HttpReply, Ended>> {
+  async #exchange(era: Era, id: number, request: RpcRequest): Promise<Answered> {
     const { deadline, method, params } = request;
     const onEvent = ({ data }: { readonly data: Buffer }) => this.#onEvent(era, data, request);
     const headers = [...eraHeaders(era, request), ...requestIdHeader(request)];
-    let reply = await this.#client.send({ body: encodeForEra(era, id, method, params), headers, deadline, onEvent });
-    for (let resumes = 0; reply.kind === 'ended'; resumes++) {
-      assertResumable(era, reply, resumes < this.#options.bounds.upstreamStreamResumesMax);
-      await pause(reply.retryMs ?? 0, deadline);
-      const resume = [...eraHeaders(era, request), 'last-event-id', reply.lastEventId ?? ''];
-      reply = await this.#client.send({ method: 'GET', headers: resume, deadline, onEvent }).catch(rethrowDispatched);
+    const reply = await this.#client.send({ body: encodeForEra(era, id, method, params), headers, deadline, onEvent });
+    return reply.kind === 'ended' ? this.#resume(era, reply, deadline, onEvent) : reply;
+  }
+
+  /** Follows a stream that broke off to its answer. What it belongs to was processed: no failure from here on says else. */
+  async #resume(era: Era, broken: Ended, deadline: Deadline, onEvent: HttpSend['onEvent']): Promise<Answered> {
+    let at = broken;
+    for (let resumes = 0; resumes < this.#options.bounds.upstreamStreamResumesMax; resumes++) {
+      if (era.kind !== 'session' || at.lastEventId === undefined) break;
+      await pause(at.retryMs ?? 0, deadline);
+      const headers = [...sessionHeaders(era), 'last-event-id', at.lastEventId];
+      const reply = await this.#client
+        .send({ method: 'GET', headers, deadline, ...(onEvent && { onEvent }) })
+        .catch(rethrowDispatched);
+      if (reply.kind === 'answer') return reply;
+      if (reply.kind === 'body') throw invalid(`HTTP ${reply.status} in place of the rest of an event stream`);
+      at = reply;
     }
-    return reply;
+    throw invalid('the event stream ended without an answer');
   }
 
   /** The response among the events of a call; what else comes is handled on the way. */
@@ -150,7 +162,7 @@ export class HttpConnection implements Connection {
     if (typeof method === 'string') onNotification?.(method, isJsonObject(params) ? params : {});
   }
 
-  #read(era: Era, id: number, reply: Exclude<HttpReply, Ended>): RpcAnswer | typeof eraLost {
+  #read(era: Era, id: number, reply: Answered): RpcAnswer | typeof eraLost {
     try {
       if (reply.kind === 'answer') return answerOf(reply.message, reply.raw, id, strictnessOf(era));
       if (reply.status === 200) return this.#readBody(era, id, reply.body);
@@ -215,16 +227,13 @@ export class HttpConnection implements Connection {
   }
 }
 
-/** 404 is what the rules say of a lost session; many servers say 400 and name the session in the error. */
+/** What servers say that answer a lost session with 400; the rules want 404. A tool that speaks of sessions is not meant. */
+const sessionLost =
+  /valid session id|session not found|(missing|invalid|unknown) session|mcp-session-id|server not initialized/i;
+
 function saysEraLost(era: Era, status: number, answer: Extract<RpcAnswer, { kind: 'error' }>): boolean {
   if (era.kind === 'stateless') return status === 400 && answer.error.code === unsupportedVersion;
-  if (era.kind !== 'session' || status !== 400) return false;
-  return /session|not initialized/i.test(answer.error.message);
-}
-
-function assertResumable(era: Era, reply: Ended, mayResume: boolean): void {
-  if (reply.lastEventId !== undefined && era.kind === 'session' && mayResume) return;
-  throw invalid('the event stream ended without an answer');
+  return era.kind === 'session' && status === 400 && sessionLost.test(answer.error.message);
 }
 
 /** Resuming failed, but what is resumed had been sent. */

@@ -219,15 +219,17 @@ describe('a stream that breaks off', () => {
 
   it.each<[string, Respond]>([
     ['cannot be resumed', (_, response) => void response.writeHead(405).end()],
+    ['belongs to a session that is lost meanwhile', (_, response) => void response.writeHead(404).end()],
     [
       'resumes with the answer to another call',
       (_, response) => sendJson(response, { jsonrpc: '2.0', id: 4_711, result: {} }),
     ],
     ['is cut when resumed', (_, response) => void response.destroy()],
   ])('fails, and may have been carried out, when it %s', async (_, resumed) => {
-    const { url } = await startScripted(resuming(resumed).respond);
+    const { url, methods } = await startScripted(resuming(resumed).respond);
     const { server } = serverOf({ transport: 'http', url });
     expect(await failureOf(call(server, 'tested'))).toMatchObject({ dispatched: true });
+    expect(methods().filter((method) => method === 'tools/call')).toHaveLength(1);
   });
 
   it('fails where it named no point', async () => {

@@ -240,6 +240,15 @@ describe('a lost session', () => {
     expect(methods().filter((method) => method === 'initialize')).toHaveLength(2);
   });
 
+  it('is not seen in the words of a tool, which is called once', async () => {
+    const login: Respond = (received, response) =>
+      sendError(received, response, -32_000, 'Your login session has expired', 400);
+    const { url, methods } = await startScripted(mcpScript({ era: 'session', calls: { login } }).respond);
+    const { server } = serverOf({ transport: 'http', url });
+    expect(await call(server, 'login')).toMatchObject({ kind: 'error' });
+    expect(methods().filter((method) => method === 'tools/call')).toHaveLength(1);
+  });
+
   it('is not reopened without end', async () => {
     const lost: Respond = (_, response) => void response.writeHead(404).end();
     const { url, methods } = await startScripted(mcpScript({ era: 'session', calls: { lost } }).respond);

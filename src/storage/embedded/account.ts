@@ -5,15 +5,8 @@
 import { lchown, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EmbeddedPostgresError, useDatabaseUrl } from './failure.ts';
+import { ownUser, type RunAs } from './run-as.ts';
 import { runTool } from './run-tool.ts';
-
-/** Options for `spawn`; empty for this process's own user. */
-export interface RunAs {
-  readonly uid?: number;
-  readonly gid?: number;
-}
-
-export const ownUser: RunAs = {};
 
 // Neither people, Debian, systemd-homed nor systemd's dynamic users are given numbers from this range.
 const dedicatedFirst = 60_954;

@@ -5,10 +5,10 @@
  */
 import { chmod, cp, lstat, mkdtemp, readdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import type { RunAs } from './account.ts';
 import type { EmbeddedLog } from './embedded-log.ts';
 import { errorCode } from './failure.ts';
 import { unsupported } from './platform.ts';
+import type { RunAs } from './run-as.ts';
 import { runTool } from './run-tool.ts';
 
 export interface Binaries {

@@ -7,11 +7,12 @@ import { createHash } from 'node:crypto';
 import { chmod, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
-import { canEnter, type RunAs, serverAccount } from './account.ts';
+import { canEnter, serverAccount } from './account.ts';
 import { renameDurably, writeDurably } from './durable-file.ts';
 import type { EmbeddedLog } from './embedded-log.ts';
 import { EmbeddedPostgresError, errorCode } from './failure.ts';
 import { makeFolder } from './make-folder.ts';
+import type { RunAs } from './run-as.ts';
 
 export interface Home {
   /** Holds the database in `postgres` and, where needed, a copy of the programs. */

@@ -4,11 +4,12 @@
  */
 import { chown, mkdtemp, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { giveTo, initdbAccount, type RunAs } from './account.ts';
+import { giveTo, initdbAccount } from './account.ts';
 import type { Binaries } from './binaries.ts';
 import { renameDurably } from './durable-file.ts';
 import { EmbeddedPostgresError, errorCode, outputFailure, useDatabaseUrl } from './failure.ts';
 import type { Home } from './home.ts';
+import type { RunAs } from './run-as.ts';
 import { runTool, type ToolRun } from './run-tool.ts';
 
 /** The superuser of the embedded server. There is no password: only the private socket folder leads to it. */

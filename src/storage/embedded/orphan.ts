@@ -6,10 +6,10 @@ import { readlink, rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { bounds } from '../../config/bounds.ts';
 import type { Clock } from '../../core/clock.ts';
-import { ownUser } from './account.ts';
 import type { EmbeddedLog } from './embedded-log.ts';
 import { EmbeddedPostgresError } from './failure.ts';
 import { readPostmasterFile } from './postmaster-file.ts';
+import { ownUser } from './run-as.ts';
 import { runTool } from './run-tool.ts';
 import { removeSocketFolder } from './socket-folder.ts';
 

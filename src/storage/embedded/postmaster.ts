@@ -2,11 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { bounds } from '../../config/bounds.ts';
-import type { RunAs } from './account.ts';
 import type { EmbeddedLog } from './embedded-log.ts';
 import { errorCode } from './failure.ts';
 import { followLines } from './lines.ts';
 import { readPostmasterFile } from './postmaster-file.ts';
+import type { RunAs } from './run-as.ts';
 import { toolEnvironment } from './run-tool.ts';
 import { serverArguments } from './server-settings.ts';
 

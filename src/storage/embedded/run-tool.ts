@@ -2,8 +2,8 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { bounds } from '../../config/bounds.ts';
-import type { RunAs } from './account.ts';
 import { errorCode } from './failure.ts';
+import type { RunAs } from './run-as.ts';
 
 export interface ToolRun {
   readonly command: string;

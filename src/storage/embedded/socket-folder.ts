@@ -3,8 +3,8 @@ import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { bounds } from '../../config/bounds.ts';
-import type { RunAs } from './account.ts';
 import { EmbeddedPostgresError, useDatabaseUrl } from './failure.ts';
+import type { RunAs } from './run-as.ts';
 import { serverPort } from './server-settings.ts';
 
 const prefix = 'talos-pg-';
