@@ -172,9 +172,9 @@ export default {
     {
       name: 'few-start-processes',
       comment:
-        'Only stdio tool servers (mcp/), the embedded PostgreSQL (storage/) and the command line start processes.',
+        'Only stdio tool servers (mcp/), the embedded PostgreSQL (storage/), the command that prints the log key and the command line start processes.',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(?:mcp|storage/embedded)/' },
+      from: { path: '^src/', pathNot: '^src/(?:mcp/|storage/embedded/|audit/log-key-command\\.ts)' },
       to: { path: '^(?:node:)?(?:child_process|cluster)$' },
     },
     {

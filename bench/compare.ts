@@ -13,7 +13,7 @@ import type { Target } from './lib/http-load.ts';
 import { cpuMicros, residentMb } from './lib/proc.ts';
 import { type Measurement, measureInTurns } from './lib/rounds.ts';
 import { figure } from './lib/statistics.ts';
-import { callTarget, singleEventTarget } from './lib/targets.ts';
+import { readCallTarget, singleEventTarget, unclassifiedCallTarget } from './lib/targets.ts';
 import { startUpstream } from './lib/upstream.ts';
 
 const turns = 12;
@@ -41,7 +41,8 @@ async function main(other: string, seconds: number, later: Later): Promise<void>
     const meters = { other: meterOf(gateways.other), this: meterOf(gateways.this) };
     print(what, await measureInTurns(contenders, { seconds, meters, turns }));
   };
-  await measure('tool call', callTarget, 32);
+  await measure('call of a read tool', readCallTarget, 128);
+  await measure('call of an unclassified tool', unclassifiedCallTarget, 128);
   await measure('event', singleEventTarget, 256);
   for (const [name, { pid }] of Object.entries(gateways)) console.log(name, residentMb(pid));
 }

@@ -12,7 +12,7 @@ import { childrenOf, familyMemoryMb, residentMb } from './lib/proc.ts';
 import { deliver } from './lib/report.ts';
 import { measureInTurns } from './lib/rounds.ts';
 import { figure } from './lib/statistics.ts';
-import { callTarget } from './lib/targets.ts';
+import { readCallTarget } from './lib/targets.ts';
 import { startUpstream } from './lib/upstream.ts';
 
 const laterStarts = 3;
@@ -37,7 +37,7 @@ async function main(options: BenchOptions, later: Later): Promise<void> {
   const idleMb = residentMb(gateway.pid).now;
   const databaseMb = databaseMemoryMb(gateway);
   const generator = await startGenerator(later);
-  const measurements = await measureInTurns([generator.contender('gateway', callTarget(gateway.port), 32)], {
+  const measurements = await measureInTurns([generator.contender('gateway', readCallTarget(gateway.port), 32)], {
     seconds: options.seconds,
     meters: {},
   });

@@ -3,11 +3,8 @@
  * and takes everything down in reverse.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
-import { type Checkpointer, createCheckpointer } from './audit/checkpointer.ts';
-import { openLogKey } from './audit/log-key.ts';
+import { recordWhileSound } from './audit/checkpointer-recorder.ts';
 import { startReconciler } from './audit/reconciler.ts';
 import { createRecorder } from './audit/recorder.ts';
 import { createAuthenticator } from './auth/authenticate.ts';
@@ -29,15 +26,16 @@ import { createServer, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
 import { createRegistry } from './mcp/registry.ts';
 import { readToolRegistry } from './mcp/tool-registry.ts';
+import { openCheckpointer } from './open-checkpointer.ts';
 import { CapabilityVerifier } from './policy/capability-verifier.ts';
-import { type CheckpointStore, createCheckpointStore } from './storage/checkpoints.ts';
+import { createCheckpointStore } from './storage/checkpoints.ts';
 import { type DatabaseAddress, openReadPool } from './storage/db.ts';
 import { startEmbeddedPostgres } from './storage/embedded/start.ts';
 import { createEventReader } from './storage/events.ts';
 import { createIntentStore } from './storage/intents.ts';
 import { createLogWriter } from './storage/log.ts';
 import { migrate } from './storage/migrate.ts';
-import { createTileReader, type TileReader } from './storage/tiles.ts';
+import { createTileReader } from './storage/tiles.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
 export interface GatewayOptions {
@@ -95,15 +93,13 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   const events = createEventReader(readPool);
   const tiles = createTileReader(readPool);
   const checkpoints = createCheckpointStore(readPool);
-  const checkpointer = await openCheckpointer(options, checkpoints, tiles);
+  const checkpointer = await openCheckpointer({ ...options, store: checkpoints, tiles });
   onStop(() => checkpointer.close());
   const writer = createLogWriter(database);
-  const recorder = createRecorder({
-    writer,
-    clock,
-    telemetry,
-    onCommitted: checkpointer.committed,
-  });
+  const recorder = recordWhileSound(
+    createRecorder({ writer, clock, telemetry, onCommitted: checkpointer.committed }),
+    checkpointer.assertSound,
+  );
   onStop(() => recorder.close());
   await recorder.ensureWritable();
 
@@ -201,25 +197,6 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   await app.listen({ port: config.port, host: config.bindHost });
   if (config.tls !== undefined) onStop(followTls(app, config.tls, telemetry.log));
   return serverUrl(app.server, config.tls !== undefined);
-}
-
-/** The signer of checkpoints, once the database is known to continue what was signed before. */
-async function openCheckpointer(
-  { config, telemetry }: GatewayOptions,
-  store: CheckpointStore,
-  tiles: TileReader,
-): Promise<Checkpointer> {
-  await mkdir(config.dataDir, { recursive: true });
-  const keyFile = config.logKeyFile ?? join(config.dataDir, 'log.key');
-  const origin = config.logOrigin ?? `talos.invalid/audit/${randomUUID()}`;
-  return await createCheckpointer({
-    key: await openLogKey(keyFile, origin, store),
-    store,
-    tiles,
-    file: join(config.dataDir, 'log.checkpoint'),
-    intervalMs: bounds.checkpointIntervalMs,
-    log: telemetry.log,
-  });
 }
 
 /** The configured database, or the embedded one. */

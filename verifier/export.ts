@@ -5,7 +5,7 @@
  */
 import { type Bytes, countOf, demand, hashesOf, isSame, Refusal, utf8 } from './bytes.ts';
 import { type Checkpoint, lookAtCheckpoint } from './checkpoint.ts';
-import { canonical, isObject, parseCanonical } from './json.ts';
+import { canonical, isObject, parseCanonical, parseObject } from './json.ts';
 import { demandDetails } from './receipt.ts';
 import { Checklist, type Report } from './report.ts';
 import { isIncluded, leafHash, TreeBuilder } from './tree.ts';
@@ -95,8 +95,9 @@ class ExportReader {
       format === 'talos.export/v1' && Object.keys(more).length === 0,
       'It is not the header of a talos.export/v1.',
     );
-    this.checkpoint = await lookAtCheckpoint(this.#list, String(checkpoint), this.#trust);
-    demand(this.checkpoint !== undefined, 'The header has no checkpoint.');
+    demand(typeof checkpoint === 'string', 'The header has no checkpoint.');
+    this.checkpoint = await lookAtCheckpoint(this.#list, checkpoint, this.#trust);
+    demand(this.checkpoint !== undefined, 'The checkpoint of the header cannot be read.');
     if (range === undefined) return;
     demand(isObject(range), 'The range is not an object.');
     this.#nextIndex = countOf(range['first'], 'first index of the range');
@@ -107,14 +108,18 @@ class ExportReader {
   }
 
   async #readRecord(text: string, size: number): Promise<Line> {
-    const { leaf_index, record, details, proof, ...more } = parseCanonical(text);
+    const { record, ...rest } = parseObject(text);
+    const { leaf_index, details, proof, ...more } = rest;
     demand(isObject(record) && Object.keys(more).length === 0, 'It is not a line of a talos.export/v1.');
+    const data = canonical(record);
+    // Of all keys of a line, `record` comes last.
+    demand(text === `${canonical(rest).slice(0, -1)},"record":${data}}`, 'The line is not canonical JSON (RFC 8785).');
     const index = countOf(leaf_index, 'leaf index');
     const isNext = this.#range === undefined ? index >= this.#nextIndex : index === this.#nextIndex;
     demand(isNext && index < size, `Record ${index} cannot stand here.`);
     if (details !== undefined) await demandDetails(record, canonical(details));
     this.#nextIndex = index + 1;
-    return { index, data: utf8(canonical(record)), proof: this.#range === undefined ? hashesOf(proof) : [] };
+    return { index, data: utf8(data), proof: this.#range === undefined ? hashesOf(proof) : [] };
   }
 
   /** Hashes what waits, all at once, and adds it to the range or proves each record. */

@@ -2,6 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync, globSync, statSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { grantCapability } from '../../src/core/capability-grant.ts';
@@ -33,10 +35,16 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const { privateKey } = generateKeyPairSync('ed25519');
 const issuer = didKeyFromPublicKey(createPublicKey(privateKey));
 
-/** Starts a gateway with one tool server, `bench`, that trusts the issuer of `capability`. */
+const readTool = { tool_server: 'bench', tool_name: 'get_forecast', tool_class: 'read' };
+
+/**
+ * Starts a gateway with one tool server, `bench`, that trusts the issuer of `capability`. Of the server's two tools,
+ * `get_forecast` is known to read only and `book_forecast` is unclassified.
+ */
 export async function startGateway(setup: GatewaySetup, later: Later): Promise<BenchGateway> {
   const startedAtMs = performance.now();
   const cwd = await makeFolder('talos-bench-gateway-', later);
+  await writeFile(registryIn(cwd), JSON.stringify({ tools: [readTool] }));
   const child = spawn(process.execPath, [...profileFlags(setup.profile), setup.program ?? gatewayProgram()], {
     cwd,
     env: environmentOf(setup, cwd),
@@ -66,12 +74,17 @@ export function gatewayProgram(): string {
   return isStale ? `${root}src/main.ts` : built;
 }
 
+function registryIn(folder: string): string {
+  return join(folder, 'tool-registry.json');
+}
+
 function environmentOf(setup: GatewaySetup, cwd: string): Record<string, string> {
   return {
     PATH: process.env['PATH'] ?? '',
     TALOS_GATEWAY_PORT: '0',
     TALOS_DATA_DIR: setup.dataDir ?? cwd,
     TALOS_TRUSTED_ISSUERS: issuer,
+    TALOS_TOOL_REGISTRY: registryIn(cwd),
     AUTH_ADMIN_SECRET: randomBytes(32).toString('base64url'),
     MCP_SERVER_BENCH: `http://127.0.0.1:${setup.upstreamPort}/mcp`,
     ...(setup.databaseUrl === undefined ? {} : { DATABASE_URL: setup.databaseUrl }),

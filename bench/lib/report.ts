@@ -91,18 +91,20 @@ function spread(rates: readonly number[]): string {
 }
 
 export function budgetTable(budgets: readonly Budget[]): string {
-  const sign = { more: '≥', less: '≤' } as const;
   const rows = budgets.map((budget) => [
     budget.what,
     `${figure(budget.value)} ${budget.unit}`.trim(),
-    `${sign[budget.better]} ${figure(budget.must)}`,
-    `${sign[budget.better]} ${figure(budget.aim)}`,
-    verdictText[verdict(budget)],
+    bar(budget, budget.must),
+    bar(budget, budget.aim),
+    verdict(budget),
   ]);
   return `**Budgets**\n\n${table(['budget', 'measured', 'must', 'aim', 'reached'], rows)}`;
 }
 
-const verdictText = { aim: 'aim', must: 'must', missed: 'missed' } as const;
+function bar({ better }: Budget, value: number | undefined): string {
+  if (value === undefined) return '';
+  return `${better === 'more' ? '≥' : '≤'} ${figure(value)}`;
+}
 
 /** A Markdown table with its columns aligned. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

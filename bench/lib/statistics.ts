@@ -24,16 +24,16 @@ export interface Budget {
   readonly what: string;
   readonly unit: string;
   readonly value: number;
-  readonly must: number;
-  readonly aim: number;
+  /** Absent where only an aim is set, and the other way round. */
+  readonly must?: number;
+  readonly aim?: number;
   /** Which side of must and aim is the good one. */
   readonly better: 'more' | 'less';
 }
 
-export type Verdict = 'aim' | 'must' | 'missed';
-
-export function verdict({ value, must, aim, better }: Budget): Verdict {
-  const reaches = (bar: number) => (better === 'more' ? value >= bar : value <= bar);
+/** Which of its bars a figure reaches. */
+export function verdict({ value, must, aim, better }: Budget): 'aim' | 'must' | 'missed' {
+  const reaches = (bar: number | undefined) => bar !== undefined && (better === 'more' ? value >= bar : value <= bar);
   if (reaches(aim)) return 'aim';
   return reaches(must) ? 'must' : 'missed';
 }

@@ -18,11 +18,20 @@ export function upstreamTarget(port: number): Target {
   return { host, port, requests: [postRequest({ host, path: '/mcp', headers, body })], success: ['"result"'] };
 }
 
-/** To a gateway, with a capability for exactly this tool. */
-export function callTarget(port: number): Target {
-  const authorization = `Bearer ${capability('tool:bench/method:get_forecast')}`;
+/** Through a gateway, to a tool that only reads: one record. */
+export function readCallTarget(port: number): Target {
+  return callTarget(port, 'get_forecast');
+}
+
+/** Through a gateway, to a tool that may change something: one record before the call and one after it. */
+export function unclassifiedCallTarget(port: number): Target {
+  return callTarget(port, 'book_forecast');
+}
+
+function callTarget(port: number, tool: string): Target {
+  const authorization = `Bearer ${capability(`tool:bench/method:${tool}`)}`;
   const headers = { authorization, 'content-type': 'application/json' };
-  const path = '/v1/mcp/servers/bench/tools/get_forecast:call';
+  const path = `/v1/mcp/servers/bench/tools/${tool}:call`;
   const request = postRequest({ host, path, headers, body: JSON.stringify({ input }) });
   return { host, port, requests: [request], success: ['"output"', '"audit_ref"'] };
 }

@@ -2,6 +2,7 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
+// Two tools that differ in nothing but their names: the operator has classified one of them.
 const tool = {
   name: 'get_forecast',
   description: 'The forecast for a city.',
@@ -27,7 +28,7 @@ const answers: Readonly<Record<string, object>> = {
     capabilities: { tools: {} },
     serverInfo: { name: 'bench', version: '1' },
   },
-  'tools/list': { tools: [tool] },
+  'tools/list': { tools: [tool, { ...tool, name: 'book_forecast' }] },
   'tools/call': forecast,
 };
 

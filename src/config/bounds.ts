@@ -77,6 +77,29 @@ export const bounds = {
   commitRetryMs: 50,
   writableFreshMs: 1_000,
   checkpointIntervalMs: 1_000,
+  checkpointCloseMs: 3_000,
+  logKeyBytesMax: 8 * 1024,
+  logKeysMax: 4,
+  logKeyCommandTimeoutMs: 10_000,
+
+  // Copies of checkpoints outside: witnesses and anchors
+  witnessesMax: 32,
+  witnessTimeoutMs: 5_000,
+  witnessResendsMax: 3,
+  witnessRetryMs: 30_000,
+  witnessBackoffMinMs: 1_000,
+  witnessBackoffMaxMs: 60_000,
+  witnessAnswerBytesMax: 16 * 1024,
+  cosignedWaitMs: 10_000,
+  anchorTimeoutMs: 10_000,
+  anchorTailBytesMax: 256 * 1024,
+  anchorIntervalSecDefault: 60,
+  anchorIntervalSecMax: 86_400,
+
+  // A witness of our own
+  witnessRequestBytesMax: 64 * 1024,
+  witnessRequestTimeoutMs: 10_000,
+  witnessConnectionsMax: 256,
   reconcileIntervalMs: 10_000,
   writerSilentMs: 60_000,
 
@@ -112,6 +135,7 @@ export const bounds = {
   configAliasesMax: 100,
   settingTextCharsMax: 256,
   settingListItemsMax: 1_000,
+  commandWordsMax: 64,
   quotedValueCharsMax: 60,
   toolServersMax: 256,
   shutdownDrainSecDefault: 30,

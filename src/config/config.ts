@@ -26,8 +26,17 @@ export interface Config {
   readonly toolRegistryFile: string | undefined;
   /** Undefined means `log.key` in the data folder. */
   readonly logKeyFile: string | undefined;
+  /** Prints the key; never together with a file. */
+  readonly logKeyCommand: readonly string[] | undefined;
   /** Undefined means a random name, made once. */
   readonly logOrigin: string | undefined;
+  /** `<verifier key> <address>`, each. */
+  readonly logWitnesses: readonly string[];
+  /** Undefined means more than half; never more than there are. */
+  readonly logWitnessQuorum: number | undefined;
+  readonly logAnchorFiles: readonly string[];
+  readonly logAnchorUrls: readonly string[];
+  readonly logAnchorIntervalMs: number;
   /** PEM files, which were readable at the start. */
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly trustedProxies: readonly string[];
@@ -113,6 +122,7 @@ function absolutePaths(values: Values, cwd: string): Values {
     ...values,
     dataDir: resolve(cwd, values.dataDir),
     logKeyFile: absolute(values.logKeyFile),
+    logAnchorFiles: values.logAnchorFiles.map((path) => resolve(cwd, path)),
     toolRegistryFile: absolute(values.toolRegistryFile),
     tlsCertFile: absolute(values.tlsCertFile),
     tlsKeyFile: absolute(values.tlsKeyFile),
@@ -140,6 +150,7 @@ function configOf(values: Values): Omit<Config, 'servers'> {
     tlsCertFile,
     tlsKeyFile,
     shutdownDrainSec,
+    logAnchorIntervalSec,
     ...rest
   } = values;
   const tls =
@@ -148,6 +159,7 @@ function configOf(values: Values): Omit<Config, 'servers'> {
     ...rest,
     requireCapability: values.requireCapability !== false,
     shutdownDrainMs: shutdownDrainSec * 1000,
+    logAnchorIntervalMs: logAnchorIntervalSec * 1000,
     tls,
   };
 }

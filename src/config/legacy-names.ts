@@ -74,6 +74,7 @@ export const legacyNames: readonly LegacyName[] = [
     'tool servers come from the environment and the configuration file only (the value "file" is accepted)',
     ['file'],
   ),
+  env('TOOL_REGISTRY_PATH', 'honoured', 'tool_registry'),
 
   env('TALOS_STORAGE_TYPE', 'ignored', oneStore, ['postgres']),
   env('TALOS_DATABASE_URL', 'honoured', 'database_url'),

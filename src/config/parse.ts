@@ -3,7 +3,9 @@
  * the sentence that refuses it ("must be …"). Addresses are never quoted back, because they may carry a password.
  */
 import { isIP } from 'node:net';
+import { verifierOfKey } from '../core/cosignature.ts';
 import { parseDid } from '../core/did.ts';
+import { cosignature } from '../core/note-key.ts';
 import { bounds } from './bounds.ts';
 import { Secret } from './secret.ts';
 
@@ -81,6 +83,41 @@ export const parseLogName: Parser<string> = (raw) =>
     : refuse(
         `must be 1 to 200 letters, digits and ". _ ~ / : -", such as gateway.example.com/audit, not ${quote(raw)}`,
       );
+
+/** A program and its arguments: a list of the file, or JSON text. */
+export const parseCommand: Parser<readonly string[]> = (raw) => {
+  const words = typeof raw === 'string' ? parsedJson(raw) : raw;
+  const fits = Array.isArray(words) && words.every((word) => typeof word === 'string' && !word.includes('\0'));
+  return fits && words.length <= bounds.commandWordsMax && words[0] !== undefined && words[0] !== ''
+    ? accept(words)
+    : refuse('must be a list of a program and its arguments, such as ["get-key", "--name", "log"]');
+};
+
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A witness: its verifier key, a space, and the address that its submission prefix is. */
+export const parseWitness: Parser<string> = (raw) => {
+  const [key, address, ...more] = typeof raw === 'string' ? raw.split(' ') : [];
+  if (key === undefined || address === undefined || more.length > 0 || !isWitnessKey(key)) {
+    return refuse('must list witnesses as "<verifier key> <address>", with keys of witnesses (signature type 4)');
+  }
+  const url = parseHttpUrl(address);
+  return url.ok ? accept(`${key} ${address}`) : url;
+};
+
+function isWitnessKey(text: string): boolean {
+  try {
+    return verifierOfKey(text).type === cosignature;
+  } catch {
+    return false;
+  }
+}
 
 /** A path of the file system; relative ones are resolved later, against the working directory. */
 export const parsePath: Parser<string> = (raw) =>

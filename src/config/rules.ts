@@ -35,6 +35,8 @@ const rules: readonly Rule[] = [
   { needs: ['mode', 'requireCapability'], check: keepCapabilities },
   { needs: ['mode', 'trustedIssuers'], check: missIssuers },
   { needs: ['mode', 'auditIpHmacKey', 'auditIpHmacKeyId'], check: checkIpKey },
+  { needs: ['logKeyFile', 'logKeyCommand'], check: chooseLogKey },
+  { needs: ['logWitnesses', 'logWitnessQuorum'], check: checkWitnesses },
   { needs: ['mode'], check: guardFile },
   { needs: ['databaseUrl'], check: refuseReferences },
   { needs: [], check: checkVersion },
@@ -151,6 +153,29 @@ function checkIpKey(context: RuleContext, findings: Findings): void {
       `${name} is too short for production: use at least ${bounds.ipHmacKeyCharsMin} random characters.`,
     );
   }
+}
+
+function chooseLogKey(context: RuleContext, findings: Findings): void {
+  const { logKeyFile, logKeyCommand } = context.values;
+  if (logKeyFile === undefined || logKeyCommand === undefined) return;
+  const names = `${nameOf(context, 'logKeyFile')} and ${nameOf(context, 'logKeyCommand')}`;
+  findings.problem(`${names} both say where the key of the log is: keep one of them.`);
+}
+
+/** A witness that was counted twice would be a quorum of its own. */
+function checkWitnesses(context: RuleContext, findings: Findings): void {
+  const { logWitnesses, logWitnessQuorum } = context.values;
+  const names = new Set(logWitnesses.map((witness) => witness.split('+', 1)[0]));
+  const keys = new Set(logWitnesses.map((witness) => witness.split(' ', 1)[0]?.split('+').slice(2).join('+')));
+  if (names.size < logWitnesses.length || keys.size < logWitnesses.length) {
+    findings.problem(`${nameOf(context, 'logWitnesses')} lists a name or a key twice: each witness counts once.`);
+  }
+  if (logWitnesses.length > bounds.witnessesMax) {
+    findings.problem(`${nameOf(context, 'logWitnesses')} lists more than ${bounds.witnessesMax} witnesses.`);
+  }
+  if (logWitnessQuorum === undefined || logWitnessQuorum <= logWitnesses.length) return;
+  const name = nameOf(context, 'logWitnessQuorum');
+  findings.problem(`${name} is ${logWitnessQuorum}, but there are ${logWitnesses.length} witnesses.`);
 }
 
 const otherMayWrite = 0o002;

@@ -7,6 +7,7 @@ import { bounds } from './bounds.ts';
 import {
   type Parsed,
   parseBoolean,
+  parseCommand,
   parseDatabaseUrl,
   parseHost,
   parseHttpUrl,
@@ -20,6 +21,7 @@ import {
   parseProxy,
   parseSecret,
   parseText,
+  parseWitness,
   parseWord,
 } from './parse.ts';
 import type { Secret } from './secret.ts';
@@ -137,6 +139,53 @@ export const settings = {
     defaultText: 'a random name',
     meaning:
       'Name of the log in its checkpoints, such as `gateway.example.com/audit`. It is set once, by the first start.',
+  }),
+  logKeyCommand: setting<readonly string[] | undefined>({
+    env: ['TALOS_LOG_KEY_COMMAND'],
+    file: ['log_key_command'],
+    parse: parseCommand,
+    default: undefined,
+    meaning:
+      'Program that prints that key, for keys that live in a key service: a list of the program and its arguments, as JSON in the environment. It is run at the start, without a shell; in place of a key file.',
+  }),
+  logWitnesses: setting<readonly string[]>({
+    env: ['TALOS_LOG_WITNESSES'],
+    file: ['log_witnesses'],
+    parse: parseList(parseWitness),
+    default: [],
+    meaning:
+      'Witnesses that are asked to cosign each checkpoint (C2SP tlog-witness): `<verifier key> <address>`, the address being that in front of `/add-checkpoint`.',
+  }),
+  logWitnessQuorum: setting<number | undefined>({
+    env: ['TALOS_LOG_WITNESS_QUORUM'],
+    file: ['log_witness_quorum'],
+    parse: parseInteger(1, bounds.witnessesMax, 'a number of witnesses'),
+    default: undefined,
+    defaultText: 'more than half of them',
+    meaning:
+      'How many witnesses are enough. A checkpoint with fewer is published with a warning; as many that have cosigned another history stop the gateway.',
+  }),
+  logAnchorFiles: setting<readonly string[]>({
+    env: ['TALOS_LOG_ANCHOR_FILES'],
+    file: ['log_anchor_files'],
+    parse: parseList(parsePath),
+    default: [],
+    meaning:
+      'Files, best on another volume, that checkpoints are appended to. At the start the database must continue the newest one.',
+  }),
+  logAnchorUrls: setting<readonly string[]>({
+    env: ['TALOS_LOG_ANCHOR_URLS'],
+    file: ['log_anchor_urls'],
+    parse: parseList(parseHttpUrl),
+    default: [],
+    meaning: 'Addresses that checkpoints are sent to by POST, as plain text.',
+  }),
+  logAnchorIntervalSec: setting<number>({
+    env: ['TALOS_LOG_ANCHOR_INTERVAL_SECONDS'],
+    file: ['log_anchor_interval_seconds'],
+    parse: parseInteger(0, bounds.anchorIntervalSecMax, 'a number of seconds'),
+    default: bounds.anchorIntervalSecDefault,
+    meaning: 'At most one checkpoint in this time is anchored; with 0 each is.',
   }),
   databaseUrl: setting<Secret | undefined>({
     env: ['TALOS_DATABASE_URL', 'DATABASE_URL', 'DATABASE_WRITE_URL', 'DB_HOST'],

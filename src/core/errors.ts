@@ -93,6 +93,8 @@ export interface TalosErrorOptions {
   readonly inside?: string;
   /** The id of the durable record that tells of this error. */
   readonly auditRef?: string;
+  /** In place of the table's word, where more is known. */
+  readonly retryable?: boolean;
   readonly cause?: unknown;
 }
 
@@ -103,6 +105,8 @@ export class TalosError extends Error {
   readonly details: Readonly<Record<string, unknown>> | undefined;
   readonly inside: string | undefined;
   readonly auditRef: string | undefined;
+  /** Whether the same request may succeed later without doing harm. */
+  readonly retryable: boolean;
 
   constructor(code: ErrorCode, options: TalosErrorOptions = {}) {
     super(options.message ?? errorTable[code].message, options.cause === undefined ? {} : { cause: options.cause });
@@ -110,26 +114,25 @@ export class TalosError extends Error {
     this.details = options.details;
     this.inside = options.inside;
     this.auditRef = options.auditRef;
+    this.retryable = options.retryable ?? errorTable[code].retryable;
   }
 
-  /** The same error, now with the record that tells of it. */
-  withAuditRef(auditRef: string): TalosError {
-    const { message, details, inside, cause } = this;
+  /** The same error, as far as a caller sees it, with what is now known about it. */
+  with(known: { readonly auditRef?: string; readonly retryable?: boolean }): TalosError {
+    const { message, details, inside, auditRef, retryable, cause } = this;
     return new TalosError(this.code, {
       message,
-      auditRef,
+      retryable,
       cause,
       ...(details === undefined ? {} : { details }),
       ...(inside === undefined ? {} : { inside }),
+      ...(auditRef === undefined ? {} : { auditRef }),
+      ...known,
     });
   }
 
   get status(): number {
     return errorTable[this.code].status;
-  }
-
-  get retryable(): boolean {
-    return errorTable[this.code].retryable;
   }
 }
 

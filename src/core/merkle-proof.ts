@@ -35,11 +35,11 @@ export async function consistencyProof(from: number, to: number, read: NodeReade
   return await readSubtrees(consistencyPath(from, 0, to, true), read);
 }
 
-/** The root of the tree of `size` ≥ 1 leaves. */
+/** The root of the tree of `size` leaves. Throws `RangeError` unless there is one leaf at least. */
 export async function rootOf(size: number, read: NodeReader): Promise<Buffer> {
+  if (!isCount(size) || size < 1) throw new RangeError(`There are no nodes in a tree of ${size}.`);
   const [root] = await readSubtrees([{ start: 0, end: size }], read);
-  if (root === undefined) throw new RangeError('An empty tree has no nodes.');
-  return root;
+  return root as Buffer;
 }
 
 /**

@@ -3,6 +3,7 @@
  * the path leads to. The leaf itself is not part of it, unless it travels as the extra data.
  */
 import { decodeBase64, decodeBase64Hash, encodeBase64 } from './base64.ts';
+import { parseCheckpoint } from './checkpoint.ts';
 import { TalosError } from './errors.ts';
 import { parseNote } from './note.ts';
 
@@ -38,7 +39,7 @@ export function parseTlogProof(text: string): TlogProof {
   const index = parseIndex(lines.shift() ?? '');
   const hashes = parseHashes(lines);
   const checkpoint = text.slice(split + 2);
-  parseNote(checkpoint);
+  parseCheckpoint(parseNote(checkpoint).text);
   return { index, hashes, checkpoint, ...(extra === undefined ? {} : { extra }) };
 }
 

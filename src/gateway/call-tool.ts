@@ -78,7 +78,7 @@ export function createCallTool(options: CallToolOptions): CallTool {
     const attempted = await attempt(options, call);
     const timingMs = Math.round(options.clock.monotonic() - startedAtMs);
     const committed = await recordOutcome(options, call, attempted, timingMs);
-    return answer(call, attempted.outcome, committed, timingMs);
+    return answer(call, attempted, committed, timingMs);
   };
 }
 
@@ -290,7 +290,8 @@ function requestHash(name: string, input: JsonObject): string {
   return sha256Hex(canonicalize({ method: 'tools/call', params }));
 }
 
-function answer(call: ToolCall, outcome: Outcome, committed: CommittedEvent, timingMs: number): ToolCallAnswer {
+function answer(call: ToolCall, attempted: Attempt, committed: CommittedEvent, timingMs: number): ToolCallAnswer {
+  const { outcome, intentId } = attempted;
   const head = { requestId: call.facts.requestId, auditRef: committed.eventId, timingMs };
   switch (outcome.kind) {
     case 'answered':
@@ -298,8 +299,13 @@ function answer(call: ToolCall, outcome: Outcome, committed: CommittedEvent, tim
     case 'erred':
       return { ...head, result: { error: outcome.error } };
     case 'failed':
-      throw outcome.error.withAuditRef(committed.eventId);
+      throw outcome.error.with({ auditRef: committed.eventId, ...retryOf(outcome, intentId) });
     case 'denied':
       throw denialError(outcome.denial, committed.eventId);
   }
+}
+
+/** What may have changed something must not be repeated blindly, whatever the table says of its failure. */
+function retryOf(outcome: Outcome & { kind: 'failed' }, intentId: string | undefined): { retryable?: boolean } {
+  return outcome.dispatched && intentId !== undefined ? { retryable: false } : {};
 }

@@ -26,8 +26,11 @@ export interface ReadLog {
   readonly entries: (request: ReadRequest & { readonly index: number; readonly width: number }) => Promise<Buffer>;
   /** Throws `INVALID_REQUEST` unless 1 ≤ from ≤ to ≤ the signed size. */
   readonly consistency: (from: number, to: number) => Promise<Buffer[]>;
-  /** The proof that a record is in the log. The record is the caller's to see, or `NOT_FOUND`. */
-  readonly receipt: (request: ReadRequest & { readonly eventId: string }) => Promise<Receipt>;
+  /**
+   * The proof that a record is in the log. The record is the caller's to see, or `NOT_FOUND`. With `cosigned` it waits
+   * until the witnesses have been asked for the checkpoint.
+   */
+  readonly receipt: (request: ReadRequest & { readonly eventId: string; readonly cosigned?: boolean }) => Promise<Receipt>;
 }
 
 export interface ReadLogOptions {
@@ -44,6 +47,7 @@ export function createReadLog(options: ReadLogOptions): ReadLog {
   const { checkpointer, tiles, readEvents } = options;
 
   async function assertSigned(name: TileName): Promise<void> {
+    checkpointer.assertSound();
     // What is not signed yet may still be asked for a moment too early; then it is signed now.
     const first = await checkpointer.latest();
     const signed = isTileOf(name, first.size) ? first : await checkpointer.covering(first.size + 1);
@@ -67,6 +71,7 @@ export function createReadLog(options: ReadLogOptions): ReadLog {
       return encodeEntryBundle(canons.map((canon) => Buffer.from(canon, 'utf8')));
     },
     async consistency(from, to) {
+      checkpointer.assertSound();
       const { size } = await checkpointer.covering(to).catch(() => checkpointer.latest());
       if (from < 1 || from > to || to > size) {
         throw new TalosError('INVALID_REQUEST', { message: `from and to must satisfy 1 <= from <= to <= ${size}.` });
@@ -74,21 +79,25 @@ export function createReadLog(options: ReadLogOptions): ReadLog {
       return await consistencyProof(from, to, tiles.nodes);
     },
     async receipt(request) {
-      return await receiptOf(options, await readEvents.get(request));
+      return await receiptOf(options, await readEvents.get(request), request.cosigned === true);
     },
   };
 }
 
 /** The receipt of a record that was read: the proof against a checkpoint that covers it. */
-async function receiptOf(options: ReadLogOptions, event: StoredEvent): Promise<Receipt> {
-  const { size, note } = await options.checkpointer.covering(event.seq + 1);
+async function receiptOf(
+  { checkpointer, tiles }: ReadLogOptions,
+  event: StoredEvent,
+  cosigned: boolean,
+): Promise<Receipt> {
+  const { size, note } = await (cosigned ? checkpointer.cosigned : checkpointer.covering)(event.seq + 1);
   return {
     record: event.canon,
     eventHash: sha256Hex(event.canon),
     ...(event.details === null ? {} : { details: event.details }),
     leafIndex: event.seq,
     treeSize: size,
-    proof: await inclusionProof(event.seq, size, options.tiles.nodes),
+    proof: await inclusionProof(event.seq, size, tiles.nodes),
     checkpoint: note,
   };
 }

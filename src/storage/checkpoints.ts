@@ -1,5 +1,6 @@
 /** What the log has signed: its name, its keys and its newest checkpoints. */
-import type pg from 'pg';
+import pg from 'pg';
+import { describeError, TalosError } from '../core/errors.ts';
 import { read } from './db.ts';
 
 export interface StoredCheckpoint {
@@ -19,12 +20,18 @@ export interface CheckpointStore {
   readonly head: () => Promise<TreeHead>;
   /** The log's name: the one it has, else `proposed`, which it then keeps. */
   readonly origin: (proposed: string) => Promise<string>;
+  /** The keys that have signed the log, oldest first. */
   readonly signers: () => Promise<string[]>;
+  /** Makes the key one of the log's. */
   readonly addSigner: (verifierKey: string) => Promise<void>;
+  /** True when the key is one of the log's, or has just become the first. */
+  readonly claimSigner: (verifierKey: string) => Promise<boolean>;
   /** The largest checkpoint, whichever gateway signed it. */
   readonly latest: () => Promise<StoredCheckpoint | undefined>;
   /** Keeps the checkpoint; one of the same size stays as it was. */
   readonly add: (checkpoint: StoredCheckpoint) => Promise<void>;
+  /** The same checkpoint with more signatures. */
+  readonly replaceNote: (checkpoint: StoredCheckpoint) => Promise<void>;
 }
 
 // Older checkpoints are implied by newer ones; a few are kept for whoever compares.
@@ -41,8 +48,12 @@ export function createCheckpointStore(pool: pg.Pool): CheckpointStore {
     async addSigner(verifierKey) {
       await read(pool, 'INSERT INTO log_signer (verifier_key) VALUES ($1) ON CONFLICT DO NOTHING', [verifierKey]);
     },
+    claimSigner: (verifierKey) => claimSigner(pool, verifierKey),
     latest: () => latest(pool),
     add: (checkpoint) => add(pool, checkpoint),
+    async replaceNote({ size, root, note }) {
+      await read(pool, 'UPDATE log_checkpoint SET note = $3 WHERE size = $1 AND root = $2', [size, root, note]);
+    },
   };
 }
 
@@ -59,6 +70,24 @@ async function origin(pool: pg.Pool, proposed: string): Promise<string> {
     [proposed],
   );
   return row?.origin ?? proposed;
+}
+
+// Any number that nothing else locks by.
+const signerLock = 7_031_402;
+
+async function claimSigner(pool: pg.Pool, verifierKey: string): Promise<boolean> {
+  const key = pg.escapeLiteral(verifierKey);
+  // One message is one transaction, and each statement sees what was committed before it began: the second sees the
+  // key of whoever held the lock before.
+  const text = `SELECT pg_advisory_xact_lock(${signerLock});
+    INSERT INTO log_signer (verifier_key) SELECT ${key} WHERE NOT EXISTS (SELECT 1 FROM log_signer);
+    SELECT 1 FROM log_signer WHERE verifier_key = ${key}`;
+  try {
+    const results = (await pool.query(text)) as unknown as pg.QueryResult[];
+    return results.at(-1)?.rowCount === 1;
+  } catch (error) {
+    throw new TalosError('STORE_UNAVAILABLE', { inside: describeError(error), cause: error });
+  }
 }
 
 async function latest(pool: pg.Pool): Promise<StoredCheckpoint | undefined> {

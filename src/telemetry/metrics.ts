@@ -72,6 +72,28 @@ export function createMetrics() {
       help: 'Batches that could not be committed; their callers were told so.',
       registers,
     }),
+    checkpointSize: new Gauge({
+      name: 'gateway_log_checkpoint_size',
+      help: 'Records that the newest published checkpoint covers.',
+      registers,
+    }),
+    checkpoints: new Counter({
+      name: 'gateway_log_checkpoints_total',
+      help: 'Published checkpoints, by what their witnesses did (none, reached, missed).',
+      labelNames: ['quorum'] as const,
+      registers,
+    }),
+    outsideCopyFailures: new Counter({
+      name: 'gateway_log_outside_copy_failures_total',
+      help: 'Witnesses and anchors that did not take a checkpoint.',
+      labelNames: ['kind', 'name'] as const,
+      registers,
+    }),
+    logForked: new Gauge({
+      name: 'gateway_log_forked',
+      help: '1 when the database no longer continues what was signed: nothing is signed or recorded any more.',
+      registers,
+    }),
     activeSessions: new Gauge({
       name: 'gateway_active_sessions',
       help: 'Sessions that are open now.',

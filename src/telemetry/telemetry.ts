@@ -4,7 +4,7 @@
  */
 import { type Logger, pino } from 'pino';
 import type { DenialReason } from '../core/denial.ts';
-import { createMetrics, quantile } from './metrics.ts';
+import { createMetrics, type Metrics, quantile } from './metrics.ts';
 
 export type Log = Logger;
 
@@ -30,12 +30,26 @@ export interface Telemetry {
   }) => void;
   readonly batchCommitted: (batch: { readonly records: number; readonly seconds: number }) => void;
   readonly batchFailed: (reason: string) => void;
+  /** A checkpoint is what outsiders are shown now; `quorum` says whether enough witnesses have cosigned it. */
+  readonly checkpointPublished: (checkpoint: {
+    readonly size: number;
+    readonly quorum: 'none' | 'reached' | 'missed';
+  }) => void;
+  readonly outsideCopyMade: (copy: OutsideCopy) => void;
+  readonly outsideCopyFailed: (copy: OutsideCopy & { readonly reason: string }) => void;
+  readonly logForked: (reason: string) => void;
   /** Whether the last attempt to commit a batch failed. */
   readonly isLogFailing: () => boolean;
   readonly exposition: () => Promise<{ readonly contentType: string; readonly text: string }>;
   readonly latency: () => Promise<{ readonly p50Ms: number; readonly p95Ms: number }>;
   /** Requests answered since the start, health probes included. */
   readonly requestsTotal: () => number;
+}
+
+/** A witness or an anchor, by the name that the operator knows it by. */
+export interface OutsideCopy {
+  readonly kind: 'witness' | 'anchor';
+  readonly name: string;
 }
 
 export function createTelemetry(options: {
@@ -78,6 +92,7 @@ export function createTelemetry(options: {
       failing = true;
       metrics.commitFailures.inc();
     },
+    ...createCheckpointTelemetry(log, metrics),
     isLogFailing: () => failing,
     async exposition() {
       return { contentType: metrics.registry.contentType, text: await metrics.registry.metrics() };
@@ -90,6 +105,38 @@ export function createTelemetry(options: {
       return { p50Ms: roundMs(p50), p95Ms: roundMs(p95) };
     },
     requestsTotal: () => requests,
+  };
+}
+
+type CheckpointTelemetry = Pick<
+  Telemetry,
+  'checkpointPublished' | 'outsideCopyMade' | 'outsideCopyFailed' | 'logForked'
+>;
+
+function createCheckpointTelemetry(log: Log, metrics: Metrics): CheckpointTelemetry {
+  const failing = new Set<string>();
+  let isMissing = false;
+  return {
+    checkpointPublished({ size, quorum }) {
+      metrics.checkpointSize.set(size);
+      metrics.checkpoints.inc({ quorum });
+      if (quorum === 'missed' && !isMissing) log.warn({ size }, 'too few witnesses have cosigned the checkpoint');
+      if (quorum === 'reached' && isMissing) log.info({ size }, 'enough witnesses cosign the checkpoints again');
+      isMissing = quorum === 'missed';
+    },
+    outsideCopyMade({ kind, name }) {
+      if (failing.delete(`${kind} ${name}`)) log.info(`the ${kind} ${name} takes checkpoints again`);
+    },
+    outsideCopyFailed({ kind, name, reason }) {
+      metrics.outsideCopyFailures.inc({ kind, name });
+      // The first failure says it all; the metric counts the others.
+      if (!failing.has(`${kind} ${name}`)) log.warn({ reason }, `the ${kind} ${name} did not take a checkpoint`);
+      failing.add(`${kind} ${name}`);
+    },
+    logForked(reason) {
+      metrics.logForked.set(1);
+      log.fatal({ reason }, 'THE LOG WAS FORKED: nothing is signed or recorded any more');
+    },
   };
 }
 

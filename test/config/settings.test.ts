@@ -66,6 +66,12 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
     bad: ['127.0.0.1:80', 'http://h', '1.2.3', '999.1.1.1', '-h', 'a b', '[::1]', '*', `${'a'.repeat(254)}`],
   },
   dataDir: { good: [['/var/lib/talos', '/var/lib/talos']], bad: ['a\0b'] },
+  toolRegistryFile: { good: [['/etc/talos/tools.json', '/etc/talos/tools.json']], bad: ['a\0b'] },
+  logKeyFile: { good: [['/etc/talos/log.key', '/etc/talos/log.key']], bad: ['a\0b'] },
+  logOrigin: {
+    good: [['gateway.example.com/audit', 'gateway.example.com/audit']],
+    bad: ['two words', 'a+b', 'x'.repeat(201), 'a\nb'],
+  },
   databaseUrl: {
     good: [
       ['postgres://h/db', 'postgres://h/db'],

@@ -3,7 +3,16 @@ import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { callTool, dumpOf, eventually, recordOf, startTestGateway, type TestGateway } from '../support/gateway.ts';
+import {
+  callTool,
+  dumpOf,
+  eventually,
+  itemsOf,
+  outcomesOf,
+  recordOf,
+  startTestGateway,
+  type TestGateway,
+} from '../support/gateway.ts';
 import { type Respond, said, sendError, sendJson, sendResult } from '../support/mcp-scripted.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
@@ -54,6 +63,7 @@ const remembering: Respond = (received, response) => {
   response.writeHead(200, { 'content-type': 'application/json' }).end(raw);
 };
 
+let looksIntoTheLog: () => Promise<void>;
 let upstream: Upstream;
 let gateway: TestGateway;
 
@@ -82,6 +92,10 @@ beforeAll(async () => {
       'error null': (received, response) =>
         sendJson(response, { jsonrpc: '2.0', id: received.message['id'] ?? null, error: null, result: said('fine') }),
       hang: () => undefined,
+      looks: async (received, response) => {
+        await looksIntoTheLog();
+        sendResult(received, response, said('looked'));
+      },
       structured: (received, response) =>
         sendResult(received, response, {
           content: [],
@@ -190,6 +204,8 @@ describe('the record of a call', () => {
       schema_hash: schemaHash,
       definition_hash: `sha256:${sha256(canonicalize(definition) ?? '')}`,
       session_id: 's-1',
+      phase: 'outcome',
+      intent_id: uuidv7,
     });
     expect(record).toEqual({
       schema_id: 'talos.audit_event',
@@ -222,14 +238,45 @@ describe('the record of a call', () => {
     expect((body['items'] as JsonObject[])[0]?.['event_id']).toBe(answer.body['audit_ref']);
   });
 
+  it('names the one that was durable before the call, and agrees with it', async () => {
+    const answer = await callTool(gateway, 'echo', { n: 1 }, { requestId: 'r-intent', sessionId: 's-2' });
+    const { record, meta } = await recordOf(gateway, answer);
+    const { body } = await gateway.send(`/api/events/${meta['intent_id']}`);
+    const intent = body['record'] as JsonObject;
+    const { phase: _1, intent_id: _2, latency_ms: _3, response_hash: _4, ...common } = meta;
+    expect(intent).toEqual({
+      ...record,
+      event_id: meta['intent_id'],
+      ts: expect.any(String),
+      http: { ...(record['http'] as JsonObject), status_code: 100 },
+      meta: { ...common, phase: 'intent' },
+      event_hash: expect.any(String),
+    });
+    expect(String(intent['event_id']) < String(record['event_id'])).toBe(true);
+  });
+
+  it('that was durable before the call is there when the tool server is reached', async () => {
+    let found: JsonObject[] = [];
+    looksIntoTheLog = async () => {
+      found = await itemsOf(gateway, 'correlation_id=r-during');
+    };
+    await callTool(gateway, 'looks', {}, { requestId: 'r-during' });
+    expect(found).toMatchObject([{ meta: { phase: 'intent' }, http: { status_code: 100 } }]);
+  });
+
+  it('of a call that is not sent is the only one', async () => {
+    await callTool(gateway, 'forecast', {}, { requestId: 'r-not-sent' });
+    await callTool(gateway, 'missing', {}, { requestId: 'r-not-sent' });
+    const items = await itemsOf(gateway, 'correlation_id=r-not-sent');
+    expect(items.map((item) => (item['meta'] as JsonObject)['phase'])).toEqual([undefined, undefined]);
+  });
+
   it('is one per call, in an order that everybody sees alike', async () => {
     const before = (await gateway.send('/api/events/stats?from=0&to=9999999999')).body['count'] as number;
     const answers = await Promise.all(Array.from({ length: 40 }, (_, n) => callTool(gateway, 'echo', { n })));
     const after = (await gateway.send('/api/events/stats?from=0&to=9999999999')).body['count'];
     expect(after).toBe(before + 40);
-    const listed = ((await gateway.send('/api/events?limit=40')).body['items'] as JsonObject[]).map(
-      (item) => item['event_id'],
-    );
+    const listed = (await outcomesOf(gateway)).slice(0, 40).map((item) => item['event_id']);
     expect(new Set(listed)).toEqual(new Set(answers.map(({ body }) => body['audit_ref'])));
     expect(listed).toEqual(listed.toSorted().reverse());
   });
@@ -476,10 +523,7 @@ describe('a caller who leaves', () => {
     await eventually(() => upstream.calls.length > before);
     leaving.abort();
     await expect(call).rejects.toThrow();
-    const record = await eventually(async () => {
-      const { body } = await gateway.send('/api/events?correlation_id=left');
-      return (body['items'] as JsonObject[])[0];
-    });
+    const record = await eventually(async () => (await outcomesOf(gateway, 'correlation_id=left'))[0]);
     expect(record).toMatchObject({ outcome: 'ERROR', meta: { error: 'CALL_CANCELLED' }, http: { status_code: 499 } });
   });
 });

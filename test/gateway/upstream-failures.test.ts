@@ -3,7 +3,15 @@ import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ErrorCode, errorTable } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
-import { type Answer, callTool, eventually, recordOf, startTestGateway, type TestGateway } from '../support/gateway.ts';
+import {
+  type Answer,
+  callTool,
+  eventually,
+  outcomesOf,
+  recordOf,
+  startTestGateway,
+  type TestGateway,
+} from '../support/gateway.ts';
 import { type Received, said, sendJson, sendResult } from '../support/mcp-scripted.ts';
 import { echo, gate, startUpstream, type Upstream } from '../support/upstream.ts';
 
@@ -185,8 +193,7 @@ describe('sixty calls that hang', () => {
       await Promise.allSettled(calls);
       await eventually(() => hanging.left() === 60);
       const records = await eventually(async () => {
-        const { body } = await own.send('/api/events?limit=500');
-        const items = body['items'] as JsonObject[];
+        const items = await outcomesOf(own);
         return items.length === 60 && items;
       });
       expect(new Set(records.map((item) => (item['meta'] as JsonObject)['error']))).toEqual(

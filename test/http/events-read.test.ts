@@ -370,7 +370,7 @@ describe('periods', () => {
     const { body } = await gateway.send(`/api/events/${ids[0]}`);
     const first = Number((body['item'] as JsonObject)['timestamp']);
     expect(idsOf(await list(`to=${first - 1}`))).toEqual([]);
-    expect(idsOf(await list(`from=${first}&to=${first}&limit=500`))).toContain(ids[0]);
+    expect(idsOf(await list(`agent_id=agent-0&from=${first}&to=${first}&limit=500`))).toContain(ids[0]);
     expect(idsOf(await list('from=9999999999'))).toEqual([]);
   });
 

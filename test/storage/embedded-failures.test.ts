@@ -2,10 +2,11 @@ import { execFile } from 'node:child_process';
 import { chmod, cp, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { findPackage } from '../../src/storage/embedded/platform.ts';
 import {
   cleanUp,
+  dropTemplate,
   isRoot,
   later,
   onLinux,
@@ -14,11 +15,13 @@ import {
   query,
   spawnStore,
   startStore,
+  usedFolder,
 } from '../support/embedded.ts';
 
 const run = promisify(execFile);
 
 afterEach(cleanUp);
+afterAll(dropTemplate);
 
 /** A copy of the package as npm leaves it when it may not run install scripts. */
 async function packageWithoutLinks(): Promise<string> {
@@ -55,7 +58,7 @@ describe('the programs', () => {
 
   test('links that npm left out are made', async () => {
     const copy = await packageWithoutLinks();
-    const store = await startStore(await openFolder(), { packageDir: copy });
+    const store = await startStore(await usedFolder(), { packageDir: copy });
     expect(await query(store.connection, 'SELECT upper(\'ä\' COLLATE "und-x-icu") AS it')).toEqual([{ it: 'Ä' }]);
     expect((await lstat(join(copy, 'native', 'lib', 'libpq.so.5'))).isSymbolicLink()).toBe(true);
   });
@@ -77,7 +80,7 @@ describe('the programs', () => {
 
 describe('the data folder', () => {
   test('of another major version: refused with the ways out, and untouched', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     await (await startStore(dataDir)).stop();
     const file = join(dataDir, 'postgres', 'PG_VERSION');
     await writeFile(file, '17\n');
@@ -119,7 +122,7 @@ describe('the data folder', () => {
   });
 
   test('that is damaged: the sentence says what the server said, and the folder is free again', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     await (await startStore(dataDir)).stop();
     await rm(join(dataDir, 'postgres', 'global', 'pg_control'));
     for (let attempt = 0; attempt < 2; attempt++) {

@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
 import { chmod, chown, cp, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { giveTo } from '../../src/storage/embedded/account.ts';
 import {
   cleanUp,
+  dropTemplate,
   isRoot,
   openFolder,
   packageDir,
@@ -12,9 +13,11 @@ import {
   query,
   spawnStore,
   startStore,
+  usedFolder,
 } from '../support/embedded.ts';
 
 afterEach(cleanUp);
+afterAll(dropTemplate);
 
 const nobody = 65_534;
 
@@ -32,7 +35,7 @@ async function pointer(dataDir: string): Promise<string> {
 
 describe.runIf(isRoot)('started by root', () => {
   test('the server runs as a user that no other account shares', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const store = await startStore(dataDir);
     const [pid] = await processesIn(join(dataDir, 'postgres'));
     const { uid } = await stat(`/proc/${pid}`);
@@ -44,7 +47,7 @@ describe.runIf(isRoot)('started by root', () => {
   });
 
   test('another user cannot get at the socket', async () => {
-    const store = await startStore(await openFolder());
+    const store = await startStore(await usedFolder());
     const code = await new Promise((resolve) => {
       execFile('/bin/sh', ['-c', `cd ${store.connection.host}`], { uid: nobody, gid: nobody, cwd: '/' }, (error) =>
         resolve(error?.code),
@@ -70,7 +73,7 @@ describe.runIf(isRoot)('started by root', () => {
   });
 
   test('a data folder that root has copied belongs to root and still works', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     await (await startStore(dataDir)).stop();
     await giveTo({ uid: 0, gid: 0 }, join(dataDir, 'postgres'));
     await startStore(dataDir);
@@ -80,7 +83,7 @@ describe.runIf(isRoot)('started by root', () => {
   test('programs in a closed folder are copied to where the server can run them', async () => {
     const { closed } = await closedFolder();
     await cp(packageDir, join(closed, 'package'), { recursive: true, verbatimSymlinks: true });
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const store = await startStore(dataDir, { packageDir: join(closed, 'package') });
     expect(store.logged.join('\n')).toContain('programs cannot be used where npm put them');
     expect(await query(store.connection, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);

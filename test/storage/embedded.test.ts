@@ -1,8 +1,9 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import {
   cleanUp,
+  dropTemplate,
   endProcess,
   eventually,
   launchStore,
@@ -12,9 +13,11 @@ import {
   query,
   spawnStore,
   startStore,
+  usedFolder,
 } from '../support/embedded.ts';
 
 afterEach(cleanUp);
+afterAll(dropTemplate);
 
 async function postmasterPid(dataDir: string): Promise<number> {
   return Number((await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n')[0]);
@@ -37,7 +40,7 @@ describe('a store that starts and stops', () => {
   });
 
   test('is crash-safe, closed to the network, and reached through a folder of its user alone', async () => {
-    const store = await startStore(await openFolder());
+    const store = await startStore(await usedFolder());
     const names = "'fsync', 'full_page_writes', 'synchronous_commit', 'listen_addresses', 'server_encoding'";
     const rows = await query(
       store.connection,
@@ -54,7 +57,7 @@ describe('a store that starts and stops', () => {
   });
 
   test.runIf(onLinux)('leaves no process, no socket folder and no lock after a stop', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const store = await startStore(dataDir);
     expect((await processesIn(join(dataDir, 'postgres'))).length).toBeGreaterThan(1);
 
@@ -65,7 +68,7 @@ describe('a store that starts and stops', () => {
   });
 
   test('stops although a client is in the middle of something', async () => {
-    const store = await startStore(await openFolder());
+    const store = await startStore(await usedFolder());
     const busy = query(store.connection, 'SELECT pg_sleep(600)').catch((error: Error) => error.message);
     await eventually('the client is busy', async () => {
       const rows = await query(store.connection, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%sleep(600)'");
@@ -104,7 +107,7 @@ describe('a store whose server ends by itself', () => {
   test.each(['SIGKILL', 'SIGQUIT', 'SIGTERM'] as const)(
     '%s: it is started again at the same address',
     async (signal) => {
-      const dataDir = await openFolder();
+      const dataDir = await usedFolder();
       const store = await startStore(dataDir);
       const exits: unknown[] = [];
       store.onExit((exit) => exits.push(exit));
@@ -124,7 +127,7 @@ describe('a store whose server ends by itself', () => {
   );
 
   test.runIf(onLinux)('a stop during the restart leaves nothing behind', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const store = await startStore(dataDir);
     const ended = new Promise((resolve) => store.onExit(resolve));
     process.kill(await postmasterPid(dataDir), 'SIGKILL');
@@ -139,7 +142,7 @@ describe('a gateway that is killed', () => {
   test.runIf(onLinux)(
     'its server outlives it, is reclaimed by the next start, and no committed row is lost',
     async () => {
-      const dataDir = await openFolder();
+      const dataDir = await usedFolder();
       let expected = 0;
       for (let round = 0; round < 3; round++) {
         const { child, first } = await spawnStore({ data: dataDir });
@@ -159,7 +162,7 @@ describe('a gateway that is killed', () => {
   );
 
   test.runIf(onLinux)('Ctrl-C in its terminal does not reach the server', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const { child } = await spawnStore({ data: dataDir });
     const ended = new Promise((resolve) => child.once('exit', resolve));
     process.kill(-(child.pid ?? 0), 'SIGINT');
@@ -169,7 +172,7 @@ describe('a gateway that is killed', () => {
   });
 
   test.runIf(onLinux)('a gateway that exits without a stop takes its server along', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const { child } = await spawnStore({ data: dataDir });
     await endProcess(child, 'SIGUSR2');
     await eventually('nothing runs', async () => (await processesIn(join(dataDir, 'postgres'))).length === 0);
@@ -193,12 +196,12 @@ describe('a gateway that is killed', () => {
 
 describe('what stands in the way of a start', () => {
   test('a number of a dead server that another process has now is no obstacle, and that process is left alone', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const store = await startStore(dataDir);
     const pidFile = join(dataDir, 'postgres', 'postmaster.pid');
     const text = await readFile(pidFile, 'utf8');
     await store.stop();
-    const { child } = await spawnStore({ data: await openFolder() });
+    const { child } = await spawnStore({ data: await usedFolder() });
     await writeFile(pidFile, text.replace(/^\d+/, String(child.pid)));
 
     const again = await startStore(dataDir);
@@ -208,7 +211,7 @@ describe('what stands in the way of a start', () => {
   });
 
   test('a second gateway on the same folder is refused, in this process and in another', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const store = await startStore(dataDir);
     await expect(startStore(dataDir)).rejects.toMatchObject({
       reason: 'in_use',
@@ -227,7 +230,7 @@ describe('what stands in the way of a start', () => {
   });
 
   test.runIf(onLinux)('a clean stop of another process frees the folder', async () => {
-    const dataDir = await openFolder();
+    const dataDir = await usedFolder();
     const { child } = await spawnStore({ data: dataDir });
     await endProcess(child, 'SIGTERM');
     expect(child.exitCode).toBe(0);

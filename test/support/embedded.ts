@@ -1,5 +1,5 @@
 /** What the tests of the embedded store share: folders, a store in this process or in another one, and who is running. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdtemp, readdir, readlink, realpath, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { systemClock } from '../../src/core/clock.ts';
 import {
@@ -15,6 +16,8 @@ import {
   type EmbeddedPostgresOptions,
   startEmbeddedPostgres,
 } from '../../src/storage/embedded/start.ts';
+
+const run = promisify(execFile);
 
 export const isRoot = process.getuid?.() === 0;
 export const onLinux = process.platform === 'linux';
@@ -40,6 +43,28 @@ export async function openFolder(): Promise<string> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'talos-embedded-')));
   await chmod(folder, 0o755);
   later(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }));
+  return folder;
+}
+
+let template: Promise<string> | undefined;
+
+/** A fresh folder with an empty database in it, copied from one that was made by a first start. */
+export async function usedFolder(): Promise<string> {
+  template ??= makeTemplate();
+  const folder = await openFolder();
+  await run('cp', ['-a', join(await template, 'postgres'), folder]);
+  return folder;
+}
+
+/** For `afterAll` of a file that uses `usedFolder`. */
+export async function dropTemplate(): Promise<void> {
+  if (template !== undefined) await rm(await template, { recursive: true });
+}
+
+async function makeTemplate(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'talos-embedded-'));
+  await chmod(folder, 0o755);
+  await (await startEmbeddedPostgres({ dataDir: folder, clock: systemClock, log: () => {} })).stop();
   return folder;
 }
 

@@ -1,54 +1,67 @@
-/** A gateway in a process of its own, with the embedded store, for tests that end it in ways that it cannot prepare for. */
+/** The gateway as a process of its own, as operators run it: its environment, its log, its signals, its exit code. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { JsonObject } from '../../src/core/json.ts';
+import { eventually, type Send, sender } from './gateway.ts';
 
 export interface GatewayProcess {
-  readonly url: string;
   readonly child: ChildProcess;
-  /** SIGKILL; resolves when the process is gone. */
-  readonly kill: () => Promise<void>;
+  readonly url: string;
+  readonly send: Send;
+  readonly logText: () => string;
+  /** Resolves with the exit code and the milliseconds from now to the end. */
+  readonly ended: () => Promise<{ readonly code: number | null; readonly ms: number }>;
 }
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
-/** Starts a development gateway on a free port and waits for its ready line. Rejects with its output when it ends before. */
-export async function startGatewayProcess(dataDir: string): Promise<GatewayProcess> {
-  const child = spawn(process.execPath, [main], {
-    cwd: dataDir,
-    env: {
-      PATH: process.env['PATH'],
-      DEV_MODE: 'true',
-      TALOS_DATA_DIR: dataDir,
-      TALOS_GATEWAY_PORT: '0',
-      TALOS_BIND_HOST: '127.0.0.1',
-    },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const kill = async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, 'exit');
-    child.kill('SIGKILL');
-    await exited;
-  };
-  const url = await readyUrl(child).catch(async (error: unknown) => {
-    await kill();
-    throw error;
-  });
-  return { url, child, kill };
+export interface ProcessOptions {
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
 }
 
-async function readyUrl(child: ChildProcess): Promise<string> {
-  if (child.stdout === null) throw new Error('the gateway has no output');
-  const lines: string[] = [];
-  for await (const line of createInterface({ input: child.stdout })) {
-    lines.push(line);
-    const url = /"msg":"ready: (http[^"]+)"/.exec(line)?.[1];
-    if (url !== undefined) {
-      child.stdout.resume();
-      return url;
-    }
-  }
-  throw new Error(`the gateway ended before it was ready:\n${lines.join('\n')}`);
+/** Starts `src/main.ts` and waits for its ready line. The caller ends it. */
+export async function startGatewayProcess(options: ProcessOptions): Promise<GatewayProcess> {
+  const { child, text, ended } = spawnGateway(options);
+  const url = await eventually(() => {
+    if (child.exitCode !== null) throw new Error(`the gateway ended: ${text()}`);
+    return /"msg":"ready: (http[^"]+)"/.exec(text())?.[1];
+  }, 20_000);
+  return { child, url, send: sender(url), logText: text, ended };
+}
+
+/** Runs it to its end, for starts that fail. */
+export async function runGateway(
+  options: ProcessOptions,
+): Promise<{ code: number | null; out: string; err: string; lines: JsonObject[] }> {
+  const { ended, out, err } = spawnGateway(options);
+  const { code } = await ended();
+  const lines = out()
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as JsonObject);
+  return { code, out: out(), err: err(), lines };
+}
+
+function spawnGateway({ env, cwd }: ProcessOptions) {
+  const child = spawn(process.execPath, [main], {
+    cwd,
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const collect = (stream: NodeJS.ReadableStream) => {
+    let text = '';
+    stream.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+    });
+    return () => text;
+  };
+  const [out, err] = [collect(child.stdout), collect(child.stderr)];
+  const ended = async () => {
+    const startedAt = performance.now();
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
+    return { code: child.exitCode, ms: performance.now() - startedAt };
+  };
+  return { child, out, err, text: () => out() + err(), ended };
 }

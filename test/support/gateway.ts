@@ -132,7 +132,8 @@ export interface SendOptions {
 
 export type Send = (path: string, options?: SendOptions) => Promise<Answer>;
 
-function sender(url: string): Send {
+/** Sends requests to the gateway at `url`. */
+export function sender(url: string): Send {
   return async (path, options = {}) => {
     const response = await fetch(url + path, requestOf(options));
     const text = await response.text();
@@ -208,6 +209,11 @@ export async function recordOf(
 export async function itemsOf(gateway: TestGateway, query = 'limit=500'): Promise<JsonObject[]> {
   const { body } = await gateway.send(`/api/events?${query}`);
   return body['items'] as unknown as JsonObject[];
+}
+
+/** The same without the records that only say that a call was about to be made. */
+export async function outcomesOf(gateway: TestGateway, query?: string): Promise<JsonObject[]> {
+  return (await itemsOf(gateway, query)).filter((item) => (item['meta'] as JsonObject)['phase'] !== 'intent');
 }
 
 /** Every row of every table, as text. */

@@ -117,6 +117,10 @@ function checkKeys(row: Row, record: CheckedRecord['record']): void {
     const expected = typeof value === 'string' ? stored(value) : null;
     ensure(row[column] === expected, `${column} of record ${row.seq} is not what the record says`);
   }
+  ensure(
+    row['is_intent'] === (meta?.['phase'] === 'intent'),
+    `is_intent of record ${row.seq} is not what the record says`,
+  );
 }
 
 /** Long keys and keys with a NUL are stored as a readable head and their hash. */

@@ -107,8 +107,10 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
       },
       onRequest,
     },
-    async (request) => {
+    async (request, reply) => {
       const committed = await submit(deps, request, 'events.submit.batch', request.body);
+      // The others follow it in the log without a gap.
+      reply.header('x-talos-audit-ref', (committed[0] as CommittedEvent).eventId);
       return {
         count: committed.length,
         events: committed.map(({ eventId, seq, cursor, eventHash }) => ({
