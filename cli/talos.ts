@@ -9,6 +9,7 @@ import { inspectCommand } from './commands/inspect.ts';
 import { keysCommand } from './commands/keys.ts';
 import { quickstartCommand } from './commands/quickstart.ts';
 import { serveCommand } from './commands/serve.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { exitingWithUsageCode } from './usage-error.ts';
 
 const program = exitingWithUsageCode(
@@ -24,6 +25,7 @@ for (const add of [
   keysCommand,
   grantCommand,
   inspectCommand,
+  verifyCommand,
   configCommand,
   quickstartCommand,
 ]) {

@@ -51,7 +51,7 @@ export async function lookAtCheckpoint(list: Checklist, note: string, trust: Tru
   const read = checkpoint;
   if (read === undefined) return undefined;
   await list.look('log_signature', async () => {
-    const keys = trust.logs;
+    const keys = trust.logs.filter(({ name }) => name === read.origin);
     demand(keys.length > 0, `No trusted key is named after the origin ${read.origin}.`);
     demand((await signersOf(read, keys)).size > 0, 'No trusted key has signed it.');
     return `signed by ${read.origin}`;

@@ -7,6 +7,7 @@ import { canonicalize } from '../../src/core/canonical-json.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { sha256Hex } from '../../src/core/hash.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/core/json.ts';
+import { trust, verifyReceipt } from '../../verifier/index.ts';
 import { type GatewayAnswer, type GatewayClient, gatewayClient } from '../gateway-client.ts';
 import { grantLocally, issuerKeyPath, readLocalIssuer } from '../local-issuer.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
@@ -48,6 +49,7 @@ async function tour(options: DemoOptions, clock: Clock): Promise<void> {
   const mismatched = await callWithBadArguments(client, token);
   await showRecords(client, reader, [allowed, denied, mismatched]);
   await verifyRecord(client, reader, allowed);
+  await verifyReceiptOf(client, reader, allowed);
 }
 
 async function listTools(client: GatewayClient, token: string): Promise<void> {
@@ -99,7 +101,19 @@ async function verifyRecord(client: GatewayClient, token: string, ref: string): 
   show(`the log says  ${String(claimed)}`);
   show(`we computed   ${computed}`);
   if (claimed !== computed) throw new UsageError('The record does not have the hash that the log claims.');
-  console.log('\nVerified: the record is what was hashed.');
+}
+
+/** Takes the receipt of a record and judges it as a stranger would: with the log's key, and without the gateway. */
+async function verifyReceiptOf(client: GatewayClient, token: string, ref: string): Promise<void> {
+  step(8, 'Its receipt: the proof that it is in the log, under a signed checkpoint');
+  const receipt = await client.get(`/api/events/${ref}/proof`, token);
+  const keys = await client.get('/log/keys', token);
+  expectStatus(receipt, 200);
+  expectStatus(keys, 200);
+  const report = await verifyReceipt(JSON.stringify(receipt.body), trust({ vkeys: keys.body['keys'] as string[] }));
+  for (const check of report.checks) show(`${check.ok ? 'ok  ' : 'FAIL'}  ${check.name}: ${check.detail}`);
+  if (!report.ok) throw new UsageError('The receipt does not verify.');
+  console.log('\nVerified: the record is in the log, as it was when it was answered.');
 }
 
 async function call(client: GatewayClient, token: string, tool: string, input: JsonObject): Promise<GatewayAnswer> {

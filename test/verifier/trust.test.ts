@@ -110,6 +110,21 @@ describe('witnesses given by key', () => {
     expect(await faults(await cosigned(short, x2), { vkeys, quorum: 1 })).toEqual(['witnesses']);
   });
 
+  it('spoil the note when a cosignature has no room for a time', async () => {
+    const tiny = { ...x1, signer: { ...x1.signer, sign: () => Buffer.alloc(3, 1) } };
+    expect(await faults(await cosigned(tiny, x2), { vkeys, quorum: 1 })).toEqual(['witnesses']);
+  });
+
+  it('speak by their first line, whatever follows under their name', async () => {
+    const { checkpoint, ...receipt } = await log.receipt(2, 5, [logSigner, x1.signer, x2.signer]);
+    const line = checkpoint.split('\n').find((text) => text.startsWith(`— ${x1.signer.name} `)) ?? '';
+    const wrong = `${line.slice(0, -8)}AAAAAAA=`;
+    const after = formatReceipt({ ...receipt, checkpoint: `${checkpoint}${wrong}\n` });
+    expect(await faults(after, { vkeys })).toEqual([]);
+    const before = formatReceipt({ ...receipt, checkpoint: checkpoint.replace(line, `${wrong}\n${line}`) });
+    expect(await faults(before, { vkeys })).toEqual(['witnesses']);
+  });
+
   it('do not stand in for the log', async () => {
     const receipt = formatReceipt(await log.receipt(2, 5, [x1.signer, x2.signer]));
     expect(await faults(receipt, { vkeys })).toEqual(['log_signature']);

@@ -1,0 +1,146 @@
+/** `talos log`: what the log has signed, and a new key for it. Both speak with the database, not with a gateway. */
+import type { Command } from 'commander';
+import type { Checkpointer } from '../../src/audit/checkpointer.ts';
+import type { LogKey } from '../../src/audit/log-key.ts';
+import { readSignerKeys } from '../../src/audit/log-key.ts';
+import { rotateLogKey } from '../../src/audit/log-key-rotation.ts';
+import { createRecorder } from '../../src/audit/recorder.ts';
+import { majorityOf, parseWitness } from '../../src/audit/witnesses.ts';
+import { type Config, loadConfig, type Secrets } from '../../src/config/config.ts';
+import { ConfigError } from '../../src/config/config-error.ts';
+import { readEnvironment } from '../../src/config/env.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { describeError } from '../../src/core/errors.ts';
+import { parseNote } from '../../src/core/note.ts';
+import { keySource, type OpenOptions, openCheckpointer, openConfiguredKey } from '../../src/open-checkpointer.ts';
+import { createCheckpointStore, type StoredCheckpoint } from '../../src/storage/checkpoints.ts';
+import { type DatabaseAddress, openReadPool } from '../../src/storage/db.ts';
+import { startEmbeddedPostgres } from '../../src/storage/embedded/start.ts';
+import { createLogWriter } from '../../src/storage/log.ts';
+import { migrate } from '../../src/storage/migrate.ts';
+import { createTileReader } from '../../src/storage/tiles.ts';
+import { createTelemetry } from '../../src/telemetry/telemetry.ts';
+import { reportingUsage, UsageError } from '../usage-error.ts';
+
+interface RotateOptions {
+  readonly out: string;
+  readonly dropOld?: true;
+}
+
+export function logCommand(program: Command): void {
+  const log = program
+    .command('log')
+    .description('The log’s name, keys and checkpoints. With the embedded store the gateway must be stopped.');
+  const status = log
+    .command('status')
+    .description('Print the log’s name, size, keys, newest checkpoint and witnesses.');
+  status.action(reportingUsage(status, () => withLog(printStatus)));
+  const rotate = log
+    .command('rotate-key')
+    .description('Make a new key for the log, record it, and sign a checkpoint with the old key and the new one.')
+    .requiredOption('--out <file>', 'where to write the new key; it is never overwritten')
+    .option('--drop-old', 'leave the old keys out of that file: for one that others may know');
+  rotate.action(reportingUsage(rotate, (options: RotateOptions) => withLog((opened) => rotateKey(opened, options))));
+}
+
+interface OpenedLog extends OpenOptions {
+  readonly database: DatabaseAddress;
+}
+
+/** Opens what the configuration names, as the gateway would, and closes it again. */
+async function withLog(work: (opened: OpenedLog) => Promise<void>): Promise<void> {
+  const { config, secrets } = configuration();
+  const telemetry = createTelemetry({ level: 'warn', destination: process.stderr });
+  const closers: (() => Promise<void>)[] = [];
+  try {
+    const database = await openDatabase(config, secrets, closers);
+    await migrate(database);
+    const pool = openReadPool(database);
+    closers.unshift(() => pool.end());
+    const [store, tiles] = [createCheckpointStore(pool), createTileReader(pool)];
+    await work({ config, telemetry, clock: systemClock, database, store, tiles });
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    console.error(`error: ${describeError(error)}`);
+    process.exitCode = 1;
+  } finally {
+    for (const close of closers) await close();
+  }
+}
+
+function configuration(): { config: Config; secrets: Secrets } {
+  try {
+    return loadConfig({ env: readEnvironment(), cwd: process.cwd() });
+  } catch (error) {
+    if (error instanceof ConfigError) throw new UsageError(error.problems.join('\n'));
+    throw error;
+  }
+}
+
+async function openDatabase(
+  { dataDir }: Config,
+  { databaseUrl }: Secrets,
+  closers: (() => Promise<void>)[],
+): Promise<DatabaseAddress> {
+  if (databaseUrl !== undefined) return { url: databaseUrl.reveal() };
+  const embedded = await startEmbeddedPostgres({ dataDir, clock: systemClock, log: () => undefined });
+  closers.unshift(() => embedded.stop());
+  return embedded.connection;
+}
+
+async function printStatus({ config, store }: OpenedLog): Promise<void> {
+  const [{ size, origin }, signers, newest] = [await store.head(), await store.signers(), await store.latest()];
+  const quorum = config.logWitnessQuorum ?? majorityOf(config.logWitnesses.length);
+  const lines: [label: string, text: string][] = [
+    ['origin', origin ?? 'none yet'],
+    ['records', String(size)],
+    ...signers.map((key): [string, string] => ['key', key]),
+    ...checkpointLines(newest),
+    ...config.logWitnesses.map((witness): [string, string] => ['witness', describeWitness(witness)]),
+    ...(config.logWitnesses.length === 0 ? [] : [['quorum', String(quorum)] as [string, string]]),
+    ...config.logAnchorFiles.map((file): [string, string] => ['anchor', file]),
+    ...config.logAnchorUrls.map((url): [string, string] => ['anchor', new URL(url).origin]),
+  ];
+  for (const [label, text] of lines) console.log(`${label.padEnd(12)}${text}`);
+}
+
+function checkpointLines(newest: StoredCheckpoint | undefined): [string, string][] {
+  if (newest === undefined) return [['checkpoint', 'none yet']];
+  const signatures = parseNote(newest.note).signatures.map(
+    ({ name, keyId }) => `${name}+${keyId.toString(16).padStart(8, '0')}`,
+  );
+  return [
+    ['checkpoint', `${newest.size} records, root ${newest.root.toString('hex')}`],
+    ...signatures.map((signature): [string, string] => ['signed by', signature]),
+  ];
+}
+
+function describeWitness(text: string): string {
+  const { verifier, url } = parseWitness(text);
+  return `${verifier.name} ${new URL(url).origin}`;
+}
+
+async function rotateKey(opened: OpenedLog, { out, dropOld }: RotateOptions): Promise<void> {
+  const { telemetry, clock, store, database } = opened;
+  const signerKeys = await readSignerKeys(keySource(opened));
+  if (signerKeys === undefined) throw new UsageError('The log has no key yet: its first start makes one.');
+  const key = await openConfiguredKey(opened);
+  const recorder = createRecorder({ writer: createLogWriter(database), clock, telemetry });
+  try {
+    const { verifierKey, eventId, bridge } = await rotateLogKey({
+      key,
+      signerKeys,
+      out,
+      keepOld: dropOld !== true,
+      store,
+      record: recorder.record,
+      open: (keys: LogKey): Promise<Checkpointer> => openCheckpointer(opened, { key: keys }),
+    });
+    console.log(verifierKey);
+    console.error(`Recorded as ${eventId}. This checkpoint is signed by the old and the new key; keep it:\n`);
+    console.error(bridge.note);
+    console.error(`Now give every gateway ${out} in place of the key it has, restart it, and tell whoever verifies.`);
+  } finally {
+    await recorder.close();
+  }
+}
