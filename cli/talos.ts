@@ -13,10 +13,7 @@ import { verifyCommand } from './commands/verify.ts';
 import { exitingWithUsageCode } from './usage-error.ts';
 
 const program = exitingWithUsageCode(
-  new Command('talos')
-    .description('The gateway between AI agents and the tools they use.')
-    .version(manifest.version)
-    .showHelpAfterError('Run it with --help for what it takes.'),
+  new Command('talos').description('The gateway between AI agents and the tools they use.').version(manifest.version),
 );
 
 for (const add of [
