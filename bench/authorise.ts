@@ -28,6 +28,7 @@ const newTokens = 20_000;
 const verifier = new CapabilityVerifier({ trustedIssuers: didSet([issuer]), clock: systemClock });
 const authenticate = createAuthenticator({
   mode: 'production',
+  adminSecret: undefined,
   bearerCapabilities: false,
   authorityOf: (token) => verifier.authorityOf(token),
 });

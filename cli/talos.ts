@@ -4,12 +4,16 @@ import { Command } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { configCommand } from './commands/config.ts';
 import { demoCommand } from './commands/demo.ts';
+import { exportCommand } from './commands/export.ts';
+import { fsckCommand } from './commands/fsck.ts';
 import { grantCommand } from './commands/grant.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { keysCommand } from './commands/keys.ts';
+import { logCommand } from './commands/log.ts';
 import { quickstartCommand } from './commands/quickstart.ts';
 import { serveCommand } from './commands/serve.ts';
 import { verifyCommand } from './commands/verify.ts';
+import { witnessCommand } from './commands/witness.ts';
 import { exitingWithUsageCode } from './usage-error.ts';
 
 const program = exitingWithUsageCode(
@@ -23,6 +27,10 @@ for (const add of [
   grantCommand,
   inspectCommand,
   verifyCommand,
+  exportCommand,
+  fsckCommand,
+  logCommand,
+  witnessCommand,
   configCommand,
   quickstartCommand,
 ]) {

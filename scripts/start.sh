@@ -111,7 +111,7 @@ take_turn() {
   done
   trap end_turn EXIT
   trap 'exit 130' INT
-  trap 'exit 143' TERM HUP PIPE
+  trap 'exit 143' TERM HUP
   printf '%s\n' "$$" >"$turn/pid"
 }
 

@@ -7,6 +7,8 @@ import manifest from '../package.json' with { type: 'json' };
 import { recordWhileSound } from './audit/checkpointer-recorder.ts';
 import { startReconciler } from './audit/reconciler.ts';
 import { createRecorder } from './audit/recorder.ts';
+import { startReservationPruner } from './audit/reservation-pruner.ts';
+import { startSummaries } from './audit/summaries.ts';
 import { createAuthenticator } from './auth/authenticate.ts';
 import { bounds } from './config/bounds.ts';
 import type { Config, Secrets } from './config/config.ts';
@@ -17,16 +19,20 @@ import { createCallTool } from './gateway/call-tool.ts';
 import { createListTools } from './gateway/list-tools.ts';
 import { createReadEvents } from './gateway/read-events.ts';
 import { createReadLog } from './gateway/read-log.ts';
+import { createReadStats } from './gateway/read-stats.ts';
 import { createRefuse } from './gateway/refusal.ts';
 import { createSubmitEvents } from './gateway/submit-events.ts';
+import { refuseWithoutRoom } from './http/admission.ts';
 import { type ClientIpKey, createFactsOf } from './http/caller.ts';
 import { InFlight } from './http/in-flight.ts';
 import { registerRoutes } from './http/routes/index.ts';
-import { createServer, serverUrl } from './http/server.ts';
+import { createServer, listen, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
+import { countUnrecorded } from './http/unrecorded.ts';
 import { createRegistry } from './mcp/registry.ts';
 import { readToolRegistry } from './mcp/tool-registry.ts';
 import { openCheckpointer } from './open-checkpointer.ts';
+import { openDelivery } from './open-delivery.ts';
 import { CapabilityVerifier } from './policy/capability-verifier.ts';
 import { createCheckpointStore } from './storage/checkpoints.ts';
 import { type DatabaseAddress, openReadPool } from './storage/db.ts';
@@ -35,6 +41,8 @@ import { createEventReader } from './storage/events.ts';
 import { createIntentStore } from './storage/intents.ts';
 import { createLogWriter } from './storage/log.ts';
 import { migrate } from './storage/migrate.ts';
+import { pruneReservations } from './storage/reservations.ts';
+import { createStatisticsReader } from './storage/rollups.ts';
 import { createTileReader } from './storage/tiles.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
@@ -95,7 +103,9 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   const checkpoints = createCheckpointStore(readPool);
   const checkpointer = await openCheckpointer({ ...options, store: checkpoints, tiles });
   onStop(() => checkpointer.close());
-  const writer = createLogWriter(database);
+  const writer = createLogWriter(database, {
+    onZombieEnded: () => telemetry.log.warn('ended the connection of a gateway that stood still while it held the log'),
+  });
   const recorder = recordWhileSound(
     createRecorder({ writer, clock, telemetry, onCommitted: checkpointer.committed }),
     checkpointer.assertSound,
@@ -103,6 +113,8 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   onStop(() => recorder.close());
   await recorder.ensureWritable();
 
+  const summaries = startSummaries({ recorder, clock, bounds, log: telemetry.log });
+  onStop(() => summaries.close());
   const reconciler = startReconciler({
     intents: createIntentStore(readPool),
     writerId: writer.writerId,
@@ -112,8 +124,18 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
     log: telemetry.log,
   });
   onStop(() => reconciler.close());
+  const pruner = startReservationPruner({
+    prune: () => pruneReservations(readPool),
+    intervalMs: bounds.idempotencyPruneIntervalMs,
+    log: telemetry.log,
+  });
+  onStop(() => pruner.close());
   // The embedded store has one gateway at a time: whatever is open was left by one that is gone.
   if (secrets.databaseUrl === undefined) await reconciler.reconcile(0);
+
+  const isEmbedded = secrets.databaseUrl === undefined;
+  const delivery = await openDelivery({ ...options, pool: readPool, recorder, isEmbedded, fetch });
+  onStop(() => delivery.close());
 
   const toolClass = await readToolRegistry(config.toolRegistryFile);
   const registry = createRegistry(config.servers, { clock, log: telemetry.log });
@@ -121,7 +143,7 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   void registry.warmUp(signal);
 
   const verifier = new CapabilityVerifier({ trustedIssuers: didSet(config.trustedIssuers), clock });
-  const refuse = createRefuse(recorder);
+  const refuse = createRefuse(delivery.recorder);
   const authorizeAction = createAuthorizeAction({ policyMode, refuse, telemetry });
   const readEvents = createReadEvents({ authorizeAction, events });
 
@@ -138,6 +160,9 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
   });
   const inFlight = new InFlight();
   inFlight.track(app, () => !isShuttingDown);
+  const factsOf = createFactsOf(clientIpKey(config, secrets));
+  countUnrecorded(app, summaries, factsOf);
+  refuseWithoutRoom(app, delivery.assertRoom);
   await registerRoutes(app, {
     region: config.region,
     version: config.version ?? manifest.version,
@@ -149,7 +174,7 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
     nowSeconds: () => clock.now() / 1000,
     telemetry,
     warn: (message) => telemetry.log.warn(message),
-    ensureWritable: () => recorder.ensureWritable(),
+    ensureWritable: () => delivery.recorder.ensureWritable(),
     state: () => (telemetry.isLogFailing() ? 'DEGRADED' : 'RUNNING'),
     capabilityCache: () => verifier.stats,
     ollamaUrl: config.ollamaUrl,
@@ -157,10 +182,11 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
     fetch,
     authenticate: createAuthenticator({
       mode: config.mode,
+      adminSecret: secrets.adminSecret,
       bearerCapabilities: config.bearerCapabilities,
       authorityOf: (token) => verifier.authorityOf(token),
     }),
-    factsOf: createFactsOf(clientIpKey(config, secrets)),
+    factsOf,
     callTool: createCallTool({
       registry,
       toolClass,
@@ -172,6 +198,7 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
     }),
     listTools: createListTools({ registry, policyMode, refuse, telemetry }),
     readEvents,
+    readStats: createReadStats({ authorizeAction, statistics: createStatisticsReader(readPool) }),
     readLog: createReadLog({
       authorizeAction,
       refuse,
@@ -181,7 +208,7 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
       checkpointer,
       verifierKeys: checkpoints.signers,
     }),
-    submitEvents: createSubmitEvents({ authorizeAction, recorder }),
+    submitEvents: createSubmitEvents({ authorizeAction, submit: delivery.submit }),
   });
 
   onStop(async () => {
@@ -194,7 +221,7 @@ async function build(options: GatewayOptions, onStop: (close: () => Promise<void
     // Whoever was cut off is given up by now; what became of their calls is still to be recorded.
     await inFlight.drained(bounds.commitDeadlineMs);
   });
-  await app.listen({ port: config.port, host: config.bindHost });
+  await listen(app, { port: config.port, host: config.bindHost });
   if (config.tls !== undefined) onStop(followTls(app, config.tls, telemetry.log));
   return serverUrl(app.server, config.tls !== undefined);
 }

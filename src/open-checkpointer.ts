@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createAnchors } from './audit/anchors.ts';
 import { type Checkpointer, type CheckpointerOptions, createCheckpointer } from './audit/checkpointer.ts';
-import { type LogKey, openLogKey } from './audit/log-key.ts';
+import { type LogKey, type LogKeyOptions, openLogKey } from './audit/log-key.ts';
 import { createWitnesses } from './audit/witnesses.ts';
 import { bounds } from './config/bounds.ts';
 import type { Config } from './config/config.ts';
@@ -63,15 +63,26 @@ export async function openCheckpointer(
 }
 
 /** The key that the configuration names; made when the log has none. */
-export async function openConfiguredKey({ config, telemetry, store }: OpenOptions): Promise<LogKey> {
+export async function openConfiguredKey(options: OpenOptions): Promise<LogKey> {
+  const { config, store } = options;
   await mkdir(config.dataDir, { recursive: true });
-  const { logKeyCommand: command } = config;
   return await openLogKey({
-    source: command === undefined ? { file: config.logKeyFile ?? join(config.dataDir, 'log.key') } : { command },
+    ...keySource(options),
     origin: config.logOrigin,
     freshOrigin: `talos.invalid/audit/${randomUUID()}`,
     store,
+  });
+}
+
+/** Where the configuration says that the key is, and how strictly it is guarded. */
+export function keySource({
+  config,
+  telemetry,
+}: Pick<OpenOptions, 'config' | 'telemetry'>): Pick<LogKeyOptions, 'source' | 'strict' | 'warn'> {
+  const { logKeyCommand: command } = config;
+  return {
+    source: command === undefined ? { file: config.logKeyFile ?? join(config.dataDir, 'log.key') } : { command },
     strict: config.mode === 'production',
     warn: (sentence) => telemetry.log.warn(sentence),
-  });
+  };
 }

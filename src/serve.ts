@@ -1,5 +1,5 @@
 /** One gateway process from its start to its end: configuration, signals, exit code. */
-import { startGateway } from './app.ts';
+import { type Gateway, type GatewayOptions, startGateway } from './app.ts';
 import { loadConfig } from './config/config.ts';
 import { ConfigError } from './config/config-error.ts';
 import { readEnvironment } from './config/env.ts';
@@ -7,9 +7,10 @@ import { systemClock } from './core/clock.ts';
 import { describeError } from './core/errors.ts';
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts';
 
-/** Resolves with the exit code when the gateway has ended: 0 after a signal, 1 when it could not start, 2 for bad settings. */
+/** Resolves with the exit code when the gateway has ended: 0 after a signal, 1 for a failure, 2 for bad settings. */
 export async function serve(): Promise<number> {
   const stopping = new AbortController();
+  // A second signal changes nothing: npm passes on what the terminal has already sent, and the time to drain is bounded.
   const onSignal = () => stopping.abort(new Error('told to stop'));
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
 
@@ -20,17 +21,29 @@ export async function serve(): Promise<number> {
     const { log } = telemetry;
     for (const warning of warnings) log.warn(warning);
     if (config.mode === 'development') log.warn('development mode: callers without a credential are let through');
-    const gateway = await startGateway({ config, secrets, telemetry, clock: systemClock, signal: stopping.signal });
+    const gateway = await start({ config, secrets, telemetry, clock: systemClock, signal: stopping.signal });
     log.info({ url: gateway.url, mode: config.mode, servers: config.servers.length }, `ready: ${gateway.url}`);
     await aborted(stopping.signal);
     log.info('shutting down: finishing what is in flight');
-    await gateway.stop();
+    await gateway.stop().catch((error) => {
+      throw new Error('the gateway could not stop cleanly', { cause: error });
+    });
     log.info('stopped');
     return 0;
   } catch (error) {
-    if (stopping.signal.aborted) return 0;
+    if (error === stopping.signal.reason) return 0;
     report(error, telemetry);
     return error instanceof ConfigError ? error.exitCode : 1;
+  }
+}
+
+async function start(options: GatewayOptions): Promise<Gateway> {
+  try {
+    return await startGateway(options);
+  } catch (error) {
+    // Told to stop while it was starting: that is no failure.
+    options.signal.throwIfAborted();
+    throw new Error('the gateway could not start', { cause: error });
   }
 }
 
@@ -42,7 +55,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 function report(error: unknown, telemetry: Telemetry | undefined): void {
-  if (telemetry !== undefined) telemetry.log.fatal(`the gateway could not start: ${describeError(error)}`);
+  if (telemetry !== undefined) telemetry.log.fatal(describeError(error));
   else if (error instanceof ConfigError) for (const problem of error.problems) process.stderr.write(`${problem}\n`);
   else process.stderr.write(`${describeError(error)}\n`);
 }

@@ -6,20 +6,16 @@ import { readSignerKeys } from '../../src/audit/log-key.ts';
 import { rotateLogKey } from '../../src/audit/log-key-rotation.ts';
 import { createRecorder } from '../../src/audit/recorder.ts';
 import { majorityOf, parseWitness } from '../../src/audit/witnesses.ts';
-import { type Config, loadConfig, type Secrets } from '../../src/config/config.ts';
-import { ConfigError } from '../../src/config/config-error.ts';
-import { readEnvironment } from '../../src/config/env.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { describeError } from '../../src/core/errors.ts';
 import { parseNote } from '../../src/core/note.ts';
 import { keySource, type OpenOptions, openCheckpointer, openConfiguredKey } from '../../src/open-checkpointer.ts';
 import { createCheckpointStore, type StoredCheckpoint } from '../../src/storage/checkpoints.ts';
 import { type DatabaseAddress, openReadPool } from '../../src/storage/db.ts';
-import { startEmbeddedPostgres } from '../../src/storage/embedded/start.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
 import { migrate } from '../../src/storage/migrate.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
 import { createTelemetry } from '../../src/telemetry/telemetry.ts';
+import { withDatabase } from '../open-database.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
 interface RotateOptions {
@@ -30,7 +26,8 @@ interface RotateOptions {
 export function logCommand(program: Command): void {
   const log = program
     .command('log')
-    .description('The log’s name, keys and checkpoints. With the embedded store the gateway must be stopped.');
+    .description('The log’s name, keys and checkpoints. With the embedded store the gateway must be stopped.')
+    .addHelpText('after', '\ntalos log status\ntalos log rotate-key --out <file> [--drop-old]');
   const status = log
     .command('status')
     .description('Print the log’s name, size, keys, newest checkpoint and witnesses.');
@@ -49,43 +46,14 @@ interface OpenedLog extends OpenOptions {
 
 /** Opens what the configuration names, as the gateway would, and closes it again. */
 async function withLog(work: (opened: OpenedLog) => Promise<void>): Promise<void> {
-  const { config, secrets } = configuration();
-  const telemetry = createTelemetry({ level: 'warn', destination: process.stderr });
-  const closers: (() => Promise<void>)[] = [];
-  try {
-    const database = await openDatabase(config, secrets, closers);
+  await withDatabase(async ({ config, database, onEnd }) => {
     await migrate(database);
     const pool = openReadPool(database);
-    closers.unshift(() => pool.end());
+    onEnd(() => pool.end());
+    const telemetry = createTelemetry({ level: 'warn', destination: process.stderr });
     const [store, tiles] = [createCheckpointStore(pool), createTileReader(pool)];
     await work({ config, telemetry, clock: systemClock, database, store, tiles });
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    console.error(`error: ${describeError(error)}`);
-    process.exitCode = 1;
-  } finally {
-    for (const close of closers) await close();
-  }
-}
-
-function configuration(): { config: Config; secrets: Secrets } {
-  try {
-    return loadConfig({ env: readEnvironment(), cwd: process.cwd() });
-  } catch (error) {
-    if (error instanceof ConfigError) throw new UsageError(error.problems.join('\n'));
-    throw error;
-  }
-}
-
-async function openDatabase(
-  { dataDir }: Config,
-  { databaseUrl }: Secrets,
-  closers: (() => Promise<void>)[],
-): Promise<DatabaseAddress> {
-  if (databaseUrl !== undefined) return { url: databaseUrl.reveal() };
-  const embedded = await startEmbeddedPostgres({ dataDir, clock: systemClock, log: () => undefined });
-  closers.unshift(() => embedded.stop());
-  return embedded.connection;
+  });
 }
 
 async function printStatus({ config, store }: OpenedLog): Promise<void> {

@@ -1,4 +1,5 @@
 /** `talos quickstart`: what `scripts/start.sh` needs of the gateway's own code, and the hints that it prints. */
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { ensureLocalIssuer, grantLocally } from '../local-issuer.ts';
@@ -40,12 +41,17 @@ function addHints(quickstart: Command, clock: Clock): void {
   hints.action(
     reportingUsage(hints, async ({ dataDir, url }: HintOptions) => {
       const token = grantLocally(await ensureLocalIssuer(dataDir), clock, { subject, scope, ttlSec });
-      console.log(hintText(url, token));
+      console.log(hintText(url, token, dataDirOption(dataDir)));
     }),
   );
 }
 
-function hintText(url: string, token: string): string {
+/** What commands need to be told of a data folder that is not the usual one. */
+function dataDirOption(dataDir: string): string {
+  return basename(dataDir) === '.talos' ? '' : ` --data-dir '${dataDir}'`;
+}
+
+function hintText(url: string, token: string, option: string): string {
   return `The gateway answers at ${url}
 
 Call a tool, with a capability that is valid for a day:
@@ -56,7 +62,7 @@ Call a tool, with a capability that is valid for a day:
     -d '{"input":{"city":"Lisbon"}}'
 
 See its record:     curl -s '${url}/api/events?limit=1'
-Watch a whole tour: ./scripts/talos demo --url ${url}
+Watch a whole tour: ./scripts/talos demo --url ${url}${option}
 Read the API docs:  ${url}/docs
-Stop the gateway:   ./scripts/start.sh --stop`;
+Stop the gateway:   ${option === '' ? '' : 'TALOS_DATA_DIR=… '}./scripts/start.sh --stop`;
 }

@@ -1,7 +1,8 @@
 /** `talos witness`: cosigns the checkpoints of other people's logs, as long as each continues the one before. */
 import { createPublicKey } from 'node:crypto';
 import { once } from 'node:events';
-import { open, readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { createWitness, type Witness } from '../../src/audit/witness.ts';
 import { startWitnessServer } from '../../src/audit/witness-server.ts';
@@ -16,8 +17,7 @@ import { reportingUsage, UsageError } from '../usage-error.ts';
 const defaultPort = '8047';
 
 interface ServeOptions {
-  readonly key?: string;
-  readonly state?: string;
+  readonly dir?: string;
   readonly log: readonly string[];
   readonly host: string;
   readonly port: string;
@@ -26,15 +26,16 @@ interface ServeOptions {
 interface CreateOptions {
   readonly name: string;
   readonly out: string;
-  readonly state: string;
 }
+
+/** What is in the folder of a witness. */
+const filesIn = (folder: string) => ({ key: join(folder, 'witness.key'), state: join(folder, 'witness.state') });
 
 export function witnessCommand(program: Command): void {
   const witness = program
     .command('witness')
     .description('Cosign the checkpoints of other logs (C2SP tlog-witness), until it is told to stop.')
-    .option('--key <file>', 'the key of this witness')
-    .option('--state <file>', 'what it has cosigned; losing it means starting anew under another name')
+    .option('--dir <folder>', 'the folder with its key, and with what it has cosigned')
     .option('--log <vkey>', 'the verifier key of a log to witness; may be repeated', collect, [])
     .option('--host <address>', 'the address to listen on', '127.0.0.1')
     .option('--port <number>', 'the port to listen on; 0 lets the system choose', defaultPort);
@@ -43,8 +44,7 @@ export function witnessCommand(program: Command): void {
     .command('create')
     .description('Make the key and the empty state of a new witness, and print its verifier key.')
     .requiredOption('--name <name>', 'its name, such as witness.example.com/w1')
-    .requiredOption('--out <file>', 'where to write the key')
-    .requiredOption('--state <file>', 'where to write the state');
+    .requiredOption('--out <folder>', 'where to write both; losing them means to begin anew under another name');
   create.action(reportingUsage(create, createFiles));
 }
 
@@ -52,20 +52,16 @@ function collect(value: string, earlier: readonly string[]): readonly string[] {
   return [...earlier, value];
 }
 
-async function createFiles({ name, out, state }: CreateOptions): Promise<void> {
+async function createFiles({ name, out }: CreateOptions): Promise<void> {
   const { skey, vkey } = explaining(() => generateNoteKey(name, cosignature));
-  await writeNew(out, async () => {
-    const handle = await open(out, 'wx', 0o600);
-    try {
-      await handle.writeFile(`${skey}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  });
+  const { key, state } = filesIn(out);
+  await writeNew(out, async () => void (await mkdir(out, { recursive: true, mode: 0o700 })));
+  await writeNew(key, () => writeFile(key, `${skey}\n`, { flag: 'wx', mode: 0o600, flush: true }));
   await writeNew(state, () => createWitnessState(state));
   console.log(vkey);
-  console.error(`Give that line to whoever lets you witness a log. The secret is in ${out}: keep it and ${state}.`);
+  console.error(
+    `Give that line to whoever wants this witness. The key in ${out} is a secret; never copy the state back.`,
+  );
 }
 
 async function writeNew(file: string, write: () => Promise<void>): Promise<void> {
@@ -77,14 +73,12 @@ async function writeNew(file: string, write: () => Promise<void>): Promise<void>
   }
 }
 
-async function serveWitness({ key, state, log, host, port }: ServeOptions): Promise<void> {
-  if (key === undefined || state === undefined || log.length === 0) {
-    throw new UsageError(
-      'A witness needs --key, --state and at least one --log; `talos witness create` makes the first two.',
-    );
+async function serveWitness({ dir, log, host, port }: ServeOptions): Promise<void> {
+  if (dir === undefined || log.length === 0) {
+    throw new UsageError('A witness needs --dir, which `talos witness create` makes, and at least one --log.');
   }
   if (!/^\d{1,5}$/.test(port)) throw new UsageError('--port is not a port number.');
-  const { witness, verifierKey } = await openWitness(key, state, log);
+  const { witness, verifierKey } = await openWitness(filesIn(dir), log);
   const onFailure = (reason: string) => console.error(`a checkpoint could not be judged: ${reason}`);
   const server = await startWitnessServer({ witness, host, port: Number(port), onFailure }).catch((error: unknown) => {
     throw new UsageError(`${host}:${port} cannot be listened on: ${describeError(error)}.`);
@@ -95,12 +89,11 @@ async function serveWitness({ key, state, log, host, port }: ServeOptions): Prom
 }
 
 async function openWitness(
-  keyFile: string,
-  stateFile: string,
+  files: ReturnType<typeof filesIn>,
   logs: readonly string[],
 ): Promise<{ witness: Witness; verifierKey: string }> {
-  const { name, privateKey } = await readWitnessKey(keyFile);
-  const state = await openWitnessState(stateFile).catch((error: unknown) => {
+  const { name, privateKey } = await readWitnessKey(files.key);
+  const state = await openWitnessState(files.state).catch((error: unknown) => {
     throw new UsageError(describeError(error));
   });
   const witness = explaining(() =>

@@ -32,12 +32,39 @@ export interface Anchors {
 }
 
 export function createAnchors(options: AnchorsOptions): Anchors {
-  const { files, urls, telemetry, clock } = options;
+  const { files, urls, clock } = options;
   const closing = new AbortController();
   const places = [
-    ...files.map((file) => ({ name: file, put: (note: string) => append(file, note, clock.now()) })),
-    ...urls.map((url) => ({ name: new URL(url).host, put: (note: string) => post(options.fetch, url, note, closing.signal) })),
+    ...files.map((file) => anchorAt(file, (note) => append(file, note, clock.now()), options)),
+    ...urls.map((url) =>
+      anchorAt(new URL(url).host, (note) => post(options.fetch, url, note, closing.signal), options),
+    ),
   ];
+  return {
+    newest: async () => (await Promise.all(files.map(newestIn))).filter((found) => found !== undefined),
+    offer(note) {
+      for (const place of places) place.offer(note);
+    },
+    async close(deadlineMs) {
+      const timer = setTimeout(() => closing.abort(new Error('the gateway is stopping')), deadlineMs);
+      await Promise.all(places.map((place) => place.close()));
+      clearTimeout(timer);
+    },
+  };
+}
+
+interface Place {
+  readonly offer: (note: string) => void;
+  readonly close: () => Promise<void>;
+}
+
+/** One anchor, which neither waits for the others nor makes them wait. What it did not take is tried again. */
+function anchorAt(
+  name: string,
+  put: (note: string) => Promise<void>,
+  { intervalMs, telemetry }: AnchorsOptions,
+): Place {
+  const copy = { kind: 'anchor', name } as const;
   let waiting: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
@@ -47,17 +74,18 @@ export function createAnchors(options: AnchorsOptions): Anchors {
     const note = waiting;
     waiting = undefined;
     if (note === undefined) return;
-    await Promise.all(
-      places.map(async ({ name, put }) => {
-        const copy = { kind: 'anchor', name } as const;
-        try {
-          await put(note);
-          telemetry.outsideCopyMade(copy);
-        } catch (error) {
-          telemetry.outsideCopyFailed({ ...copy, reason: describeError(error) });
-        }
-      }),
-    );
+    try {
+      await put(note);
+      telemetry.outsideCopyMade(copy);
+    } catch (error) {
+      telemetry.outsideCopyFailed({ ...copy, reason: describeError(error) });
+      waiting ??= note;
+      schedule(Math.max(intervalMs, bounds.anchorRetryMs));
+    }
+  }
+
+  function schedule(delayMs: number): void {
+    if (!isClosed) timer ??= setTimeout(() => void flush(), delayMs);
   }
 
   function flush(): Promise<void> {
@@ -68,17 +96,13 @@ export function createAnchors(options: AnchorsOptions): Anchors {
   }
 
   return {
-    newest: async () => (await Promise.all(files.map(newestIn))).filter((found) => found !== undefined),
     offer(note) {
       waiting = note;
-      if (isClosed) return;
-      timer ??= setTimeout(() => void flush(), options.intervalMs);
+      schedule(intervalMs);
     },
-    async close(deadlineMs) {
+    close() {
       isClosed = true;
-      const timer = setTimeout(() => closing.abort(new Error('the gateway is stopping')), deadlineMs);
-      await flush();
-      clearTimeout(timer);
+      return flush();
     },
   };
 }
@@ -99,12 +123,7 @@ async function append(file: string, note: string, nowMs: number): Promise<void> 
   }
 }
 
-async function post(
-  fetch: AnchorsOptions['fetch'],
-  url: string,
-  note: string,
-  signal: AbortSignal,
-): Promise<void> {
+async function post(fetch: AnchorsOptions['fetch'], url: string, note: string, signal: AbortSignal): Promise<void> {
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'text/plain; charset=utf-8' },

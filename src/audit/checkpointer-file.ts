@@ -17,10 +17,12 @@ export interface FoundCheckpoint {
   readonly root: Buffer;
 }
 
+let writes = 0;
+
 /** Durable when it resolves. A crash at any point leaves the old content or the new. */
 export async function replaceFile(file: string, text: string): Promise<void> {
-  // Of this process alone: two that shared it would write into each other's.
-  const next = `${file}.${process.pid}.next`;
+  // Of this call alone: two that shared it would write into each other's.
+  const next = `${file}.${process.pid}-${++writes}.next`;
   const handle = await open(next, 'w', 0o600);
   try {
     await handle.writeFile(text);
@@ -33,7 +35,7 @@ export async function replaceFile(file: string, text: string): Promise<void> {
 }
 
 /** A rename or a new file is durable only when its folder is. */
-export async function syncFolder(folder: string): Promise<void> {
+async function syncFolder(folder: string): Promise<void> {
   // Windows cannot open folders, and makes renames durable by itself.
   if (process.platform === 'win32') return;
   const handle = await open(folder, 'r');
@@ -54,7 +56,10 @@ export async function readKept(file: string): Promise<FoundCheckpoint | undefine
   }
 }
 
-/** Keeps the checkpoint unless the file has a larger one: another gateway with the same folder may have been faster. */
+/**
+ * Keeps the checkpoint unless the file has a larger one: another gateway with the same folder may have been faster. Of two
+ * that write at the same moment either may stay; both were signed.
+ */
 export async function keepCheckpoint(file: string, { size, note }: { size: number; note: string }): Promise<void> {
   const kept = await readKept(file);
   if (kept === undefined || kept.size < size) await replaceFile(file, note);

@@ -44,7 +44,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
   }
 
   function begin(checkpoint: StoredCheckpoint): void {
-    if (witnesses === undefined) return publish(checkpoint, 'none');
+    if (witnesses === undefined) {
+      publish(checkpoint, 'none');
+      return;
+    }
     if (isClosed || checkpoint.size < (offered?.size ?? 0)) return;
     offered = checkpoint;
     running ??= rounds(witnesses);

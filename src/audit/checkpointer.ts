@@ -176,8 +176,9 @@ export async function createCheckpointer(options: CheckpointerOptions): Promise<
 
 async function signHead({ key, file, store, tiles }: CheckpointerOptions, head: TreeHead): Promise<StoredCheckpoint> {
   await assertHeadIsSound(tiles.nodes, head);
-  const text = formatCheckpoint({ origin: key.origin, size: head.size, root: head.root });
-  const checkpoint = { ...head, note: await signNote({ text, signatures: [] }, key.signers) };
+  const { size, root } = head;
+  const text = formatCheckpoint({ origin: key.origin, size, root });
+  const checkpoint = { size, root, note: await signNote({ text, signatures: [] }, key.signers) };
   // Outside first: a checkpoint that anybody has seen is also known there.
   await keepCheckpoint(file, checkpoint);
   // A crash here leaves a checkpoint that only the file knows, and that the database continues.

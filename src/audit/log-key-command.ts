@@ -11,10 +11,17 @@ import { describeError } from '../core/errors.ts';
  * What the program printed. It has the gateway's environment, where key services look for their credentials, and its
  * error stream is ours. Throws an `Error` with one sentence, which holds nothing of what was printed.
  */
-export async function runKeyCommand(command: readonly string[], timeoutMs = bounds.logKeyCommandTimeoutMs) {
+export async function runKeyCommand(
+  command: readonly string[],
+  timeoutMs: number = bounds.logKeyCommandTimeoutMs,
+): Promise<string> {
   const [program = '', ...args] = command;
   const refuse = (reason: string) => new Error(`The log key command ${program} ${reason}.`);
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], timeout: timeoutMs, killSignal: 'SIGKILL' });
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+  });
   const chunks: Buffer[] = [];
   let bytes = 0;
   child.stdout.on('data', (chunk: Buffer) => {

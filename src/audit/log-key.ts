@@ -91,10 +91,18 @@ function placeOf(source: LogKeySource): string {
   return 'file' in source ? `The file ${source.file}` : `What the log key command ${source.command[0]} prints`;
 }
 
-async function readKey({ source, strict, warn }: LogKeyOptions): Promise<LogKey | undefined> {
-  if ('command' in source) return parseLogKey(await runKeyCommand(source.command), placeOf(source));
-  const text = await readKeyFile(source.file, strict, warn);
-  return text === undefined ? undefined : parseLogKey(text, placeOf(source));
+async function readKey(options: Pick<LogKeyOptions, 'source' | 'strict' | 'warn'>): Promise<LogKey | undefined> {
+  const text = await readSignerKeys(options);
+  return text === undefined ? undefined : parseLogKey(text, placeOf(options.source));
+}
+
+/** What the source holds, or undefined when its file is not there. A secret. Throws an `Error` with one sentence. */
+export async function readSignerKeys({
+  source,
+  strict,
+  warn,
+}: Pick<LogKeyOptions, 'source' | 'strict' | 'warn'>): Promise<string | undefined> {
+  return 'command' in source ? await runKeyCommand(source.command) : await readKeyFile(source.file, strict, warn);
 }
 
 async function readKeyFile(

@@ -22,6 +22,8 @@ export interface PoolBounds {
   /** How long after it was queued an entry may still be committed. */
   readonly commitDeadlineMs: number;
   readonly commitRetryMs: number;
+  /** How long, beyond its deadline, a batch whose commit was sent is asked after. */
+  readonly commitResolveMs: number;
   /** How long after a commit the log counts as writable without trying again. */
   readonly writableFreshMs: number;
 }
@@ -43,6 +45,10 @@ interface Entry {
 }
 
 const tooLarge = { message: 'The events together are larger than the log takes at once.' };
+const inDoubt = {
+  message:
+    'The audit log went silent while it was written, so nobody knows yet whether this is recorded. Try again, with the same Idempotency-Key if there was one.',
+};
 
 export class CommitPool {
   readonly #options: PoolOptions;
@@ -136,12 +142,14 @@ export class CommitPool {
       const committed = await this.#appendUntilDeadline(batch, events);
       this.#leave(batch);
       this.#committedAtMs = this.#options.clock.monotonic();
-      this.#options.onCommit({ records: events.length, seconds: (this.#committedAtMs - startedAtMs) / 1000 });
+      const records = committed.filter(({ reservation }) => reservation === undefined).length;
+      this.#options.onCommit({ records, seconds: (this.#committedAtMs - startedAtMs) / 1000 });
       settle(batch, committed);
     } catch (error) {
       this.#leave(batch);
       this.#options.onFailure(describeError(error));
-      for (const { reject } of batch) reject(new TalosError('AUDIT_UNAVAILABLE', { cause: error }));
+      const unavailable = error instanceof TalosError ? error : new TalosError('AUDIT_UNAVAILABLE', { cause: error });
+      for (const { reject } of batch) reject(unavailable);
     }
   }
 
@@ -154,28 +162,44 @@ export class CommitPool {
 
   /** Tries the same batch under the same id until it is durable or its oldest entry's time is over. */
   async #appendUntilDeadline(batch: readonly Entry[], events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
-    const { clock, bounds } = this.#options;
+    const { writer, clock, bounds } = this.#options;
     const batchId = randomUUID();
     const deadlineMs = (batch[0] as Entry).queuedAtMs + bounds.commitDeadlineMs;
     let reason: unknown;
     for (;;) {
       try {
-        return await this.#append(batchId, events, Math.max(0, deadlineMs - clock.monotonic()));
+        return await this.#within(deadlineMs - clock.monotonic(), () => writer.append(batchId, events));
       } catch (error) {
         // The first failure tells what is wrong; the last one is often no more than the end of our patience.
         reason ??= error;
-        if (clock.monotonic() + bounds.commitRetryMs >= deadlineMs) throw reason;
+        if (clock.monotonic() + bounds.commitRetryMs >= deadlineMs) return await this.#find(batchId, events, reason);
       }
       await delay(bounds.commitRetryMs);
     }
   }
 
-  /** A hung store is a failed one: dropping the connection fails what is in flight. */
-  async #append(batchId: string, events: readonly PreparedEvent[], withinMs: number): Promise<CommittedEvent[]> {
-    const { writer } = this.#options;
-    const timer = setTimeout(() => writer.reset(new Error('the store did not answer in time')), withinMs);
+  /**
+   * After the deadline nothing is written any more; but what was may have been committed. A process that was stopped
+   * and wakes finds out here. Throws `reason` when nothing was written, and `AUDIT_UNAVAILABLE` when nobody can tell.
+   */
+  async #find(batchId: string, events: readonly PreparedEvent[], reason: unknown): Promise<CommittedEvent[]> {
+    const { writer, bounds } = this.#options;
+    let found: CommittedEvent[] | undefined;
     try {
-      return await writer.append(batchId, events);
+      found = await this.#within(bounds.commitResolveMs, () => writer.find(batchId, events));
+    } catch {
+      throw new TalosError('AUDIT_UNAVAILABLE', { ...inDoubt, cause: reason });
+    }
+    if (found === undefined) throw reason;
+    return found;
+  }
+
+  /** A hung store is a failed one: dropping the connection fails what is in flight. */
+  async #within<T>(ms: number, work: () => Promise<T>): Promise<T> {
+    const { writer } = this.#options;
+    const timer = setTimeout(() => writer.reset(new Error('the store did not answer in time')), Math.max(0, ms));
+    try {
+      return await work();
     } finally {
       clearTimeout(timer);
     }

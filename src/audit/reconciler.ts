@@ -30,20 +30,19 @@ export interface Reconciler {
 
 /** Runs every `intervalMs` until it is closed. */
 export function startReconciler(options: ReconcilerOptions): Reconciler {
-  // What was claimed but not yet recorded as closed: nobody else will be given it while this process lives.
-  let claimed: StoredEvent[] = [];
+  // Intents of this process that nobody works on any more. What was claimed is one of them until it is known to be
+  // closed: when that is in doubt, the next round is given those that are still open.
   const abandoned = new Set<string>();
   let running: Promise<number> | undefined;
 
   async function reconcile(silentMs: number): Promise<number> {
-    claimed.push(...(await options.intents.claimOrphans(options.writerId, silentMs, abandoned)));
-    for (const { eventId } of claimed) abandoned.delete(eventId);
+    const claimed = await options.intents.claimOrphans(options.writerId, silentMs, abandoned);
     if (claimed.length === 0) return 0;
+    for (const { eventId } of claimed) abandoned.add(eventId);
     await options.recorder.recordAll(claimed.map(unknownOutcome));
-    const count = claimed.length;
-    claimed = [];
-    options.log.warn({ intents: count }, 'closed calls whose outcome is unknown, because their gateway ended');
-    return count;
+    for (const { eventId } of claimed) abandoned.delete(eventId);
+    options.log.warn({ intents: claimed.length }, 'closed calls whose outcome is unknown, because their gateway ended');
+    return claimed.length;
   }
 
   function once(silentMs: number): Promise<number> {

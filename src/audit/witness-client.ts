@@ -76,12 +76,7 @@ export function createWitnessClient(options: WitnessClientOptions): WitnessClien
 }
 
 /** The witness's signature among the lines of its answer, when it is right. */
-function cosignatureIn(
-  lines: string,
-  note: string,
-  verifier: NoteVerifier,
-  nowSec: number,
-): NoteSignature | undefined {
+function cosignatureIn(lines: string, note: string, verifier: NoteVerifier, nowSec: number): NoteSignature | undefined {
   try {
     const [signature] = openNote(`${parseNote(note).text}\n${lines}`, [verifier]).verified;
     const timeSec = signature === undefined ? undefined : cosignedAtSec(signature.bytes);

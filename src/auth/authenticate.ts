@@ -2,10 +2,11 @@
  * Who is it: turns the credentials of a request into a caller. A credential that is recognisably ours must be valid in
  * every mode; development mode only forgives the absence of one, or a string that cannot be one.
  */
+import type { Secret } from '../config/secret.ts';
 import type { VerifiedCapability } from '../core/capability.ts';
 import { type Denial, deny, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
-import { anonymous, devUser, type Principal } from '../core/principal.ts';
+import { adminUser, anonymous, devUser, type Principal } from '../core/principal.ts';
 
 /** What a request carries, unjudged. */
 export interface Credentials {
@@ -26,16 +27,21 @@ export interface Caller<Authority extends CapabilityHolder> {
   readonly authority: Authority | undefined;
   /** The capability that was presented beside the identity is not valid; whatever needs one is denied with this. */
   readonly denial: Denial | undefined;
+  /** The admin secret was presented, on a surface of the administration. */
+  readonly isAdmin?: true;
 }
 
 /**
  * `bearer`: a Bearer header is demanded in every mode (contract 1.7). `open`: nobody need say who they are; what the
- * surface allows to strangers is for policy to say.
+ * surface allows to strangers is for policy to say. `admin`: as `bearer`, but the admin secret is taken too, and a wrong
+ * credential is a 403 (contract 7.3).
  */
-export type AuthenticationDemand = 'bearer' | 'open';
+export type AuthenticationDemand = 'bearer' | 'open' | 'admin';
 
 export interface AuthenticatorOptions<Authority extends CapabilityHolder> {
   readonly mode: 'development' | 'production';
+  /** What makes a caller an administrator; nothing does when there is none. */
+  readonly adminSecret: Secret | undefined;
   /** Whether a capability whose subject is somebody else than the caller is honoured. */
   readonly bearerCapabilities: boolean;
   /** The authority of a capability token, or why it has none. */
@@ -47,7 +53,7 @@ export type Authenticate<Authority extends CapabilityHolder> = (
   demand: AuthenticationDemand,
 ) => Promise<Caller<Authority>>;
 
-/** Throws `AUTH_MISSING`, `AUTH_SCHEME` or `AUTH_INVALID`, all 401. */
+/** Throws `AUTH_MISSING`, `AUTH_SCHEME` or `AUTH_INVALID`, all 401; on admin surfaces `ADMIN_AUTH_INVALID` for the last. */
 export function createAuthenticator<Authority extends CapabilityHolder>(
   options: AuthenticatorOptions<Authority>,
 ): Authenticate<Authority> {
@@ -65,19 +71,39 @@ async function identify<Authority extends CapabilityHolder>(
 ): Promise<Caller<Authority>> {
   const isDevelopment = options.mode === 'development';
   if (authorization === undefined) {
-    if (demand === 'bearer') throw new TalosError('AUTH_MISSING');
+    if (demand !== 'open') throw new TalosError('AUTH_MISSING');
     return unproven(isDevelopment ? devUser : anonymous);
   }
+  if (demand === 'admin') return await identifyAdmin(options, authorization);
   const token = bearerToken(authorization);
   if (looksLikeCapability(token)) return fromBearerCapability(await options.authorityOf(token));
   if (looksLikeOurs(token) || !isDevelopment) throw new TalosError('AUTH_INVALID');
   return unproven(devUser);
 }
 
+async function identifyAdmin<Authority extends CapabilityHolder>(
+  options: AuthenticatorOptions<Authority>,
+  authorization: string,
+): Promise<Caller<Authority>> {
+  // The secret may be of any characters, so it is compared before anything is read from the header.
+  const credential = authorization.replace(/^bearer +/i, '').trimEnd();
+  if (schemePattern.test(authorization) && options.adminSecret?.equals(credential)) {
+    return { ...unproven(adminUser), isAdmin: true };
+  }
+  try {
+    return await identify(options, authorization, 'bearer');
+  } catch (error) {
+    if (!(error instanceof TalosError) || error.code !== 'AUTH_INVALID') throw error;
+    const { details } = error;
+    throw new TalosError('ADMIN_AUTH_INVALID', details === undefined ? {} : { details });
+  }
+}
+
+const schemePattern = /^bearer /i;
 const bearerPattern = /^bearer +(\S+) *$/i;
 
 function bearerToken(authorization: string): string {
-  if (!/^bearer /i.test(authorization)) throw new TalosError('AUTH_SCHEME');
+  if (!schemePattern.test(authorization)) throw new TalosError('AUTH_SCHEME');
   const token = bearerPattern.exec(authorization)?.[1];
   if (token === undefined) throw new TalosError('AUTH_INVALID', { message: 'The Bearer header carries no token.' });
   return token;

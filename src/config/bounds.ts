@@ -13,12 +13,17 @@ export const bounds = {
   // How often slow requests are looked for; adds to the two above.
   connectionsCheckMs: 1_000,
   keepAliveTimeoutMs: 75_000,
+  tlsPollMs: 1_000,
   pathParameterCharsMax: 1024,
   jsonDepthMax: 32,
   requestIdCharsMax: 128,
   serviceProbeTimeoutMs: 2_000,
+  readinessMs: 1_000,
   listEventsDefault: 100,
   listEventsMax: 500,
+  recordsPageMax: 1_000,
+  recordsPageBytesMax: 4 * 1024 * 1024,
+  statsWindowHoursMax: 31 * 24,
 
   // Capabilities
   capabilityTokenCharsMax: 16 * 1024,
@@ -75,7 +80,27 @@ export const bounds = {
   queueAgeMsMax: 2_000,
   commitDeadlineMs: 5_000,
   commitRetryMs: 50,
+  // How much longer a batch whose commit was sent is asked after.
+  commitResolveMs: 3_000,
   writableFreshMs: 1_000,
+  // Weaker policies for a log that cannot be written
+  spoolBytesMin: 1024 * 1024,
+  spoolBytesDefault: 256 * 1024 * 1024,
+  spoolSegmentBytesMax: 8 * 1024 * 1024,
+  spoolRetryMs: 1_000,
+  spoolPruneIntervalMs: 60_000,
+  unrecordedDeadlineMs: 1_000,
+  gapRetryMs: 1_000,
+  // Forwarding to an external audit service
+  forwardPageRecords: 100,
+  forwardTimeoutMs: 10_000,
+  forwardIdleMs: 500,
+  forwardRenewMs: 5_000,
+  forwardLeaseMs: 30_000,
+  forwardBackoffMinMs: 500,
+  forwardBackoffMaxMs: 60_000,
+  forwardRejectionsMax: 10,
+  forwardRejectedRetriesMax: 1_000,
   checkpointIntervalMs: 1_000,
   checkpointCloseMs: 3_000,
   logKeyBytesMax: 8 * 1024,
@@ -92,6 +117,7 @@ export const bounds = {
   witnessAnswerBytesMax: 16 * 1024,
   cosignedWaitMs: 10_000,
   anchorTimeoutMs: 10_000,
+  anchorRetryMs: 5_000,
   anchorTailBytesMax: 256 * 1024,
   anchorIntervalSecDefault: 60,
   anchorIntervalSecMax: 86_400,
@@ -100,16 +126,39 @@ export const bounds = {
   witnessRequestBytesMax: 64 * 1024,
   witnessRequestTimeoutMs: 10_000,
   witnessConnectionsMax: 256,
+  idempotencyKeyCharsMax: 255,
+  // Clients repeat within minutes; a day outlasts a queue of theirs that was down over night.
+  idempotencyKeptSec: 86_400,
+  idempotencyPruneIntervalMs: 60_000,
   reconcileIntervalMs: 10_000,
   writerSilentMs: 60_000,
+  // Summaries: distinct keys between two of them, beyond which everything shares one. A stranger can have a few
+  // thousand addresses, each of which would be a record a minute.
+  summaryIntervalMs: 60_000,
+  summaryKeysMax: 1_000,
+  refusalKeysMax: 100,
 
   // The store
   storeConnectTimeoutMs: 5_000,
   storeReadConnectionsMax: 8,
   storeReadTimeoutMs: 10_000,
   storeGoodbyeTimeoutMs: 1_000,
-  // A writer holds the log's head for milliseconds; the server ends one that idles for longer.
+  // At full speed the store grows by less than a tenth of the last figure between two looks at it. On a small volume a
+  // share of it is enough, or a gateway could not be tried there.
+  storeMeasureIntervalMs: 5_000,
+  storeFreeWarnBytes: 2 * 1024 * 1024 * 1024,
+  storeFreeStopBytes: 512 * 1024 * 1024,
+  storeFreeWarnShare: 0.1,
+  storeFreeStopShare: 0.05,
+  // A writer holds the log's head for milliseconds. Who waits for longer than this looks for a stopped writer and ends
+  // its connection; the server ends one that idles for longer by itself.
+  headWaitMs: 1_000,
+  headCheckMs: 500,
   headIdleTimeoutMs: 2_000,
+  // How soon the server notices that a writer's machine is gone.
+  writerKeepAliveIdleSec: 5,
+  writerKeepAliveIntervalSec: 2,
+  writerKeepAlivesMax: 3,
 
   // The embedded PostgreSQL
   embeddedStartTimeoutMs: 60_000,

@@ -15,7 +15,7 @@ import { type Resolved, resolveSettings, type Source } from './resolve.ts';
 import { applyRules } from './rules.ts';
 import type { Secret } from './secret.ts';
 import { resolveServers } from './servers.ts';
-import type { LogLevel, Mode, Values } from './settings.ts';
+import type { AuditOnFailure, LogLevel, Mode, Values } from './settings.ts';
 
 /** All settings that may be shown. Paths are absolute. docs/configuration.md tells what each one means. */
 export interface Config {
@@ -37,6 +37,15 @@ export interface Config {
   readonly logAnchorFiles: readonly string[];
   readonly logAnchorUrls: readonly string[];
   readonly logAnchorIntervalMs: number;
+  readonly auditOnFailure: AuditOnFailure;
+  /** Undefined means `spool` in the data folder. */
+  readonly auditSpoolDir: string | undefined;
+  /** Bytes. */
+  readonly auditSpoolSize: number;
+  readonly auditUrl: string | undefined;
+  /** Bytes; undefined means without limit. */
+  readonly storeSizeWarn: number | undefined;
+  readonly storeSizeStop: number | undefined;
   /** PEM files, which were readable at the start. */
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly trustedProxies: readonly string[];
@@ -123,6 +132,7 @@ function absolutePaths(values: Values, cwd: string): Values {
     dataDir: resolve(cwd, values.dataDir),
     logKeyFile: absolute(values.logKeyFile),
     logAnchorFiles: values.logAnchorFiles.map((path) => resolve(cwd, path)),
+    auditSpoolDir: absolute(values.auditSpoolDir),
     toolRegistryFile: absolute(values.toolRegistryFile),
     tlsCertFile: absolute(values.tlsCertFile),
     tlsKeyFile: absolute(values.tlsKeyFile),

@@ -38,7 +38,6 @@ const file = (name: string): LegacyName => ({
 const noLimiter = 'this gateway has no rate limiter; limit requests in the proxy before it';
 const noTracing = 'this gateway exports no traces';
 const noEnvelopes = 'this gateway stores no secrets that a master key would encrypt';
-const noForwarding = 'records are kept in the log of this gateway and are not forwarded';
 const noJwks = 'administrators are known by AUTH_ADMIN_SECRET only';
 const oneStore = 'records always go to PostgreSQL, the embedded one or that of DATABASE_URL';
 const noReferences =
@@ -99,8 +98,8 @@ export const legacyNames: readonly LegacyName[] = [
   env('MASTER_KEY', 'ignored', noEnvelopes),
   env('TALOS_CURRENT_KEK_ID', 'ignored', noEnvelopes),
 
-  env('TALOS_AUDIT_URL', 'ignored', noForwarding),
-  env('AUDIT_SINK_URL', 'ignored', noForwarding),
+  env('TALOS_AUDIT_URL', 'honoured', 'audit_url'),
+  env('AUDIT_SINK_URL', 'honoured', 'audit_url'),
   env('AUDIT_IP_HMAC_KEY', 'honoured', 'audit_ip_hmac_key'),
   env('AUDIT_IP_HMAC_KEY_ID', 'honoured', 'audit_ip_hmac_key_id'),
 
@@ -153,7 +152,7 @@ export const legacyNames: readonly LegacyName[] = [
   key('dev_mode', 'honoured', 'mode'),
   key('ollama_url', 'honoured', 'ollama_url'),
   key('tga_url', 'honoured', 'tga_url'),
-  key('audit_url', 'ignored', noForwarding),
+  key('audit_url', 'honoured', 'audit_url'),
 ];
 
 /** The sections of the older file layout, whose keys are written with a dot here. */

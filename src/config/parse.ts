@@ -50,6 +50,31 @@ export function parseInteger(min: number, max: number, what = 'a whole number'):
   };
 }
 
+const sizeUnits: Readonly<Record<string, number>> = {
+  '': 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  tb: 1e12,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  tib: 2 ** 40,
+};
+
+/** Bytes: a whole number, or one with a unit such as `512MiB` or `20 GB`. */
+export function parseSize(minBytes: number): Parser<number> {
+  return (raw) => {
+    const [, count, unit = ''] = /^(\d{1,15}) ?([a-z]{0,3})$/.exec(String(raw).toLowerCase()) ?? [];
+    const factor = Object.hasOwn(sizeUnits, unit) ? sizeUnits[unit] : undefined;
+    const bytes = typeof raw === 'object' || factor === undefined ? Number.NaN : Number(count) * factor;
+    return Number.isSafeInteger(bytes) && bytes >= minBytes
+      ? accept(bytes)
+      : refuse(`must be a size of at least ${minBytes} bytes, such as 512MiB or 20GB, not ${quote(raw)}`);
+  };
+}
+
 /** One of some words, in any case; `words` maps what may be written to what it means. */
 export function parseWord<T extends string>(words: Readonly<Record<string, T>>): Parser<T> {
   return (raw) => {

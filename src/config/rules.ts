@@ -37,6 +37,7 @@ const rules: readonly Rule[] = [
   { needs: ['mode', 'auditIpHmacKey', 'auditIpHmacKeyId'], check: checkIpKey },
   { needs: ['logKeyFile', 'logKeyCommand'], check: chooseLogKey },
   { needs: ['logWitnesses', 'logWitnessQuorum'], check: checkWitnesses },
+  { needs: ['storeSizeWarn', 'storeSizeStop'], check: orderWatermarks },
   { needs: ['mode'], check: guardFile },
   { needs: ['databaseUrl'], check: refuseReferences },
   { needs: [], check: checkVersion },
@@ -160,6 +161,13 @@ function chooseLogKey(context: RuleContext, findings: Findings): void {
   if (logKeyFile === undefined || logKeyCommand === undefined) return;
   const names = `${nameOf(context, 'logKeyFile')} and ${nameOf(context, 'logKeyCommand')}`;
   findings.problem(`${names} both say where the key of the log is: keep one of them.`);
+}
+
+function orderWatermarks(context: RuleContext, findings: Findings): void {
+  const { storeSizeWarn, storeSizeStop } = context.values;
+  if (storeSizeWarn === undefined || storeSizeStop === undefined || storeSizeWarn < storeSizeStop) return;
+  const [warn, stop] = [nameOf(context, 'storeSizeWarn'), nameOf(context, 'storeSizeStop')];
+  findings.problem(`${warn} must be smaller than ${stop}, or nobody is warned.`);
 }
 
 /** A witness that was counted twice would be a quorum of its own. */

@@ -20,6 +20,7 @@ import {
   parsePath,
   parseProxy,
   parseSecret,
+  parseSize,
   parseText,
   parseWitness,
   parseWord,
@@ -27,6 +28,8 @@ import {
 import type { Secret } from './secret.ts';
 
 export type Mode = 'development' | 'production';
+/** What becomes of reported events when the log cannot be written. Everything else that needs a record is refused. */
+export type AuditOnFailure = 'fail_operation' | 'spool' | 'continue';
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
 export interface Setting<T> {
@@ -186,6 +189,54 @@ export const settings = {
     parse: parseInteger(0, bounds.anchorIntervalSecMax, 'a number of seconds'),
     default: bounds.anchorIntervalSecDefault,
     meaning: 'At most one checkpoint in this time is anchored; with 0 each is.',
+  }),
+  auditOnFailure: setting<AuditOnFailure>({
+    env: ['TALOS_AUDIT_ON_FAILURE'],
+    file: ['audit_on_failure'],
+    parse: parseWord<AuditOnFailure>({ fail_operation: 'fail_operation', spool: 'spool', continue: 'continue' }),
+    default: 'fail_operation',
+    meaning:
+      'What becomes of events that clients report while the log cannot be written: `fail_operation` refuses them, `spool` keeps them on disk and records them later, `continue` answers without a record and counts them. Tool calls and all else are refused in any case.',
+  }),
+  auditSpoolDir: setting<string | undefined>({
+    env: ['TALOS_AUDIT_SPOOL_DIR'],
+    file: ['audit_spool_dir'],
+    parse: parsePath,
+    default: undefined,
+    defaultText: '`spool` in the data folder',
+    meaning:
+      'Folder for what the policies `spool` and `continue` keep, best on another volume than the store. Each gateway needs one of its own.',
+  }),
+  auditSpoolSize: setting<number>({
+    env: ['TALOS_AUDIT_SPOOL_SIZE'],
+    file: ['audit_spool_size'],
+    parse: parseSize(bounds.spoolBytesMin),
+    default: bounds.spoolBytesDefault,
+    defaultText: '`256MiB`',
+    meaning: 'How much the spool may hold; when it is full, events are refused.',
+  }),
+  auditUrl: setting<string | undefined>({
+    env: ['TALOS_AUDIT_URL', 'AUDIT_SINK_URL'],
+    file: ['audit_url'],
+    parse: parseHttpUrl,
+    default: undefined,
+    meaning:
+      'External audit service that all records are also delivered to, in order and at least once, by `POST …/api/events/ingest`. No answer waits for it.',
+  }),
+  storeSizeWarn: setting<number | undefined>({
+    env: ['TALOS_STORE_SIZE_WARN'],
+    file: ['store_size_warn'],
+    parse: parseSize(1),
+    default: undefined,
+    meaning: 'Size of the database, such as `80GB`, from which on the gateway warns.',
+  }),
+  storeSizeStop: setting<number | undefined>({
+    env: ['TALOS_STORE_SIZE_STOP'],
+    file: ['store_size_stop'],
+    parse: parseSize(1),
+    default: undefined,
+    defaultText: 'none; the embedded store keeps 512 MiB of its volume free',
+    meaning: 'Size of the database from which on nothing that needs a record is accepted; reads go on.',
   }),
   databaseUrl: setting<Secret | undefined>({
     env: ['TALOS_DATABASE_URL', 'DATABASE_URL', 'DATABASE_WRITE_URL', 'DB_HOST'],

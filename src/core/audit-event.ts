@@ -6,6 +6,7 @@
  * critical section and the two are spliced in inside it.
  */
 import { canonicalize, canonicalString } from './canonical-json.ts';
+import { type Count, countsOf } from './counters.ts';
 import { cursorOf } from './cursor.ts';
 import { TalosError } from './errors.ts';
 import { sha256Hex } from './hash.ts';
@@ -38,6 +39,8 @@ export interface EventDraft {
   readonly meta: Readonly<Record<string, JsonScalar | undefined>>;
   /** What does not fit `meta`: stored beside the record and bound to it by `meta.details_hash`. */
   readonly details?: JsonObject;
+  /** For a record that sums up many requests: how many it stands for in the statistics. */
+  readonly requests?: number;
   readonly companions?: Companions;
 }
 
@@ -47,6 +50,27 @@ export interface Companions {
   readonly opensIntent?: true;
   /** The event id of the intent that this record is the outcome of. */
   readonly closesIntent?: string;
+  /** The record is the first of a group that was submitted under a key; the others follow it in the same batch. */
+  readonly reserves?: Reservation;
+  /** The record is the first of a group that the spool may hold too: its name tells that it is in the log. */
+  readonly spooled?: SpoolName;
+}
+
+/** Names a group of events that went, or may yet go, through the spool. */
+export interface SpoolName {
+  /** A UUID for one run of one gateway. */
+  readonly run: string;
+  readonly number: number;
+}
+
+/** A key of a client's, under which a group of records is made once and never again. */
+export interface Reservation {
+  /** hex sha256 of whose key it is, for which surface, and the key itself. */
+  readonly keyHash: string;
+  /** hex sha256 of the canonical body that was sent under it. */
+  readonly bodyHash: string;
+  /** How many records the group has. */
+  readonly records: number;
 }
 
 /** What can be filtered by, beside the record; a projection, never the truth. */
@@ -67,6 +91,8 @@ export interface PreparedEvent {
   /** The canonical record from after the `event_id` member up to before the `ts` member. */
   readonly middle: string;
   readonly keys: EventKeys;
+  /** What the record adds to the statistics; nothing for an intent. */
+  readonly counts: readonly Count[];
   /** Canonical JSON of the details, or null. */
   readonly details: string | null;
   readonly companions?: Companions;
@@ -84,6 +110,11 @@ export interface CommittedEvent {
   readonly cursor: string;
   /** hex sha256 of the canonical record. */
   readonly eventHash: string;
+  /**
+   * `replayed`: the key of the event's group was used before for the same body, and this is the record of then.
+   * `conflict`: it was used for another body, whose first record this is; the event itself was not recorded.
+   */
+  readonly reservation?: 'replayed' | 'conflict';
 }
 
 export interface RecordBounds {
@@ -105,6 +136,7 @@ export function prepareEvent(draft: EventDraft, bounds: RecordBounds): PreparedE
   return {
     middle,
     keys: keysOf(draft),
+    counts: companions?.opensIntent === true ? [] : draftCounts(draft),
     details,
     size: middle.length + (details?.length ?? 0),
     ...(companions === undefined ? {} : { companions }),
@@ -151,6 +183,16 @@ function keysOf(draft: EventDraft): EventKeys {
     serverId: textOrNull(meta['server_id']),
     tool: textOrNull(meta['tool_name']),
   };
+}
+
+function draftCounts({ outcome, requests, meta }: EventDraft): Count[] {
+  const latencyMs = meta['latency_ms'];
+  return countsOf({
+    outcome,
+    requests,
+    denialReason: textOrNull(meta['denial_reason']),
+    latencyMs: typeof latencyMs === 'number' ? latencyMs : null,
+  });
 }
 
 function textOrNull(value: JsonValue | undefined): string | null {

@@ -28,6 +28,7 @@ export const errorTable = {
   AUTH_MISSING: { status: 401, message: 'Missing Authorization header', retryable: false },
   AUTH_SCHEME: { status: 401, message: 'Invalid authorization scheme', retryable: false },
   AUTH_INVALID: { status: 401, message: 'The credential is not valid.', retryable: false },
+  ADMIN_AUTH_INVALID: { status: 403, message: 'Invalid authentication credentials', retryable: false },
   TALOS_DENIED: { status: 403, message: 'The capability does not allow this.', retryable: false },
   TALOS_INVALID_CAPABILITY: { status: 403, message: 'The capability is not valid.', retryable: false },
   EVENT_SUBMISSION_DISABLED: {
@@ -65,9 +66,19 @@ export const errorTable = {
     message: 'The audit log has more waiting than it accepts, so nothing was done. Try again.',
     retryable: true,
   },
+  STORE_FULL: {
+    status: 503,
+    message: 'The store is nearly full, so nothing that needs a record is accepted. Nothing was done.',
+    retryable: true,
+  },
   OUTCOME_UNRECORDED: {
     status: 500,
     message: 'The tool may have run, but its outcome could not be recorded. Do not repeat the call blindly.',
+    retryable: false,
+  },
+  IDEMPOTENCY_CONFLICT: {
+    status: 409,
+    message: 'The Idempotency-Key was used before, for another body.',
     retryable: false,
   },
   RECORD_TOO_LARGE: { status: 413, message: 'The event is larger than a record may be.', retryable: false },

@@ -18,4 +18,10 @@ export const anonymous: AnonymousPrincipal = { authMode: 'anonymous' };
 /** The principal of development mode, when a request names no better one. */
 export const devUser: BearerPrincipal = { authMode: 'bearer', id: 'dev-user', teamId: 'default' };
 
+/** Whoever holds the admin secret. */
+export const adminUser: BearerPrincipal = { authMode: 'bearer', id: 'admin-user', teamId: 'default' };
+
+/** The gateway itself, in records that belong to no request. */
+export const gatewayItself: BearerPrincipal = { authMode: 'bearer', id: 'gateway', teamId: 'default' };
+
 export const teamDefault = 'default';

@@ -4,8 +4,8 @@
  */
 
 /**
- * How a surface is recorded: `each` request by a record that is durable before the answer; `summary` for reads, counted;
- * `none` for what carries no action of anybody (documentation).
+ * How a surface is recorded: `each` request by a record that is durable before the answer; `summary` for reads, of which
+ * a record a minute says how many there were; `none` for what carries no action of anybody (documentation).
  */
 export type AuditMode = 'each' | 'summary' | 'none';
 
@@ -40,6 +40,13 @@ const writeEvents = (template: string): Surface => ({
 });
 // Hashes and signatures, which reveal nothing of what they are of: open to everybody.
 const readLog = (template: string): Surface => ({ method: 'GET', template, auditMode: 'summary', metaKeys: [] });
+const readAdmin = (template: string, action: string): Surface => ({
+  method: 'GET',
+  template,
+  auditMode: 'summary',
+  action,
+  metaKeys: denialKeys,
+});
 const readMcp = (template: string): Surface => ({
   method: 'GET',
   template,
@@ -64,6 +71,9 @@ const callKeys = [
   'intent_id',
   'reason',
 ] as const;
+
+// Names of their own, so that they take none from clients, who may not use the keys of the gateway.
+const summaryKeys = ['event_type', 'summarised_count', 'summarised_from', 'summarised_to'] as const;
 
 /** What the gateway records of itself, without a request. */
 const internal = (id: string, metaKeys: readonly string[]): Surface => ({
@@ -100,10 +110,14 @@ export const surfaces = {
   'events.proof': readEvents('/api/events/{event_id}/proof'),
   'events.list': readEvents('/api/events'),
   'events.stats': readEvents('/api/events/stats'),
+  'events.records': readEvents('/api/events/records'),
   'events.get': readEvents('/api/events/{event_id}'),
   'events.submit': writeEvents('/api/events'),
   'events.submit.batch': writeEvents('/api/events/batch'),
   'events.submit.log': writeEvents('/api/events/log'),
+
+  'admin.audit.stats': readAdmin('/admin/v1/audit/stats', 'admin.audit.read'),
+  'admin.telemetry.stats': readAdmin('/admin/v1/telemetry/stats', 'admin.telemetry.read'),
 
   'mcp.servers.list': readMcp('/v1/mcp/servers'),
   'mcp.tools.list': readMcp('/v1/mcp/servers/{server_id}/tools'),
@@ -115,6 +129,23 @@ export const surfaces = {
     metaKeys: callKeys,
   },
   'mcp.tools.reconcile': internal('mcp.tools.reconcile', callKeys),
+  'gateway.summary': internal('gateway.summary', [
+    ...summaryKeys,
+    'summarised_surface',
+    'summarised_principal',
+    'summarised_errors',
+  ]),
+  'gateway.refusals': internal('gateway.refusals', [...summaryKeys, ...denialKeys, 'error']),
+  'audit.gap': internal('audit.gap', ['event_type', 'gap_from', 'gap_to', 'gap_count', 'gap_count_is_minimum']),
+  'log.retention.prune': internal('log.retention.prune', [
+    'event_type',
+    'pruned_from',
+    'pruned_to',
+    'pruned_policy',
+    'pruned_root',
+  ]),
+  'log.erasure': internal('log.erasure', ['event_type', 'erased_event_id', 'erased_agent_id', 'erased_key', 'erased_count']),
+  'log.key.rotate': internal('log.key.rotate', ['event_type', 'old_key_ids', 'new_key_id', 'old_keys_kept']),
 } as const satisfies Record<string, Surface>;
 
 export type SurfaceId = keyof typeof surfaces;

@@ -9,6 +9,8 @@ export interface Caller {
   readonly authority: Authority | undefined;
   /** A capability was presented that is not valid: nothing that needs one is allowed. */
   readonly denial: Denial | undefined;
+  /** Known by the admin secret: may do whatever the administration routes offer. */
+  readonly isAdmin?: true;
 }
 
 /** What a record says of the request it belongs to. */

@@ -2,7 +2,7 @@
 import type { Cursor } from '../core/cursor.ts';
 import { TalosError } from '../core/errors.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
-import type { EventFilter, EventReader, StoredEvent } from '../storage/events.ts';
+import type { EventFilter, EventReader, LogPart, StoredEvent } from '../storage/events.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 
@@ -20,11 +20,15 @@ export interface ListEventsRequest extends ReadRequest {
   readonly after?: Cursor;
 }
 
+export interface ReadRecordsRequest extends ReadRequest, LogPart {}
+
 export interface ReadEvents {
   /** Newest first, or oldest first when `after` is given. `hasMore` is exact. */
   readonly list: (request: ListEventsRequest) => Promise<{ events: StoredEvent[]; hasMore: boolean }>;
   /** Throws `NOT_FOUND` for an id that is not in the log or not the caller's to see. */
   readonly get: (request: ReadRequest & { readonly eventId: string }) => Promise<StoredEvent>;
+  /** A part of the log for those who copy it, oldest first; a page that is not full may still not be the last one. */
+  readonly records: (request: ReadRecordsRequest) => Promise<StoredEvent[]>;
   readonly count: (request: ReadRequest & { readonly filter: EventFilter }) => Promise<number>;
 }
 
@@ -51,6 +55,10 @@ export function createReadEvents(options: ReadEventsOptions): ReadEvents {
       const event = await events.get(request.eventId, team);
       if (event === undefined) throw new TalosError('NOT_FOUND', { message: 'There is no such event.' });
       return event;
+    },
+    async records(request) {
+      const team = await permitted('events.records', request);
+      return await events.records({ ...request, filter: { ...request.filter, ...team } });
     },
     async count(request) {
       const team = await permitted('events.stats', request);

@@ -30,7 +30,9 @@ export interface ReadLog {
    * The proof that a record is in the log. The record is the caller's to see, or `NOT_FOUND`. With `cosigned` it waits
    * until the witnesses have been asked for the checkpoint.
    */
-  readonly receipt: (request: ReadRequest & { readonly eventId: string; readonly cosigned?: boolean }) => Promise<Receipt>;
+  readonly receipt: (
+    request: ReadRequest & { readonly eventId: string; readonly cosigned?: boolean },
+  ) => Promise<Receipt>;
 }
 
 export interface ReadLogOptions {

@@ -2,9 +2,12 @@
  * Events that clients report themselves. They become records like any other, but a client can neither choose a surface
  * nor set a key that the gateway itself writes: it cannot forge a record of the gateway.
  */
-import type { Recorder } from '../audit/recorder.ts';
+import type { EventSink, Submitted } from '../audit/event-sink.ts';
 import { bounds } from '../config/bounds.ts';
-import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
+import type { EventDraft, Reservation } from '../core/audit-event.ts';
+import { canonicalize } from '../core/canonical-json.ts';
+import { TalosError } from '../core/errors.ts';
+import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonScalar, JsonValue } from '../core/json.ts';
 import { anonymous, type Principal, teamDefault } from '../core/principal.ts';
 import { type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';
@@ -28,21 +31,47 @@ export interface SubmitEventsRequest {
   readonly caller: Caller;
   readonly facts: RequestFacts;
   readonly events: readonly SubmittedEvent[];
+  /** Under the same key of the same caller the same body is recorded once; a day later the key is free again. */
+  readonly idempotency?: { readonly key: string; readonly body: JsonValue };
 }
+
+export type { Submitted };
 
 export interface SubmitEventsOptions {
   readonly authorizeAction: AuthorizeAction;
-  readonly recorder: Pick<Recorder, 'recordAll'>;
+  /** Where the events go, by the policy for a log that cannot be written. */
+  readonly submit: EventSink['submit'];
 }
 
-export type SubmitEvents = (request: SubmitEventsRequest) => Promise<CommittedEvent[]>;
+export type SubmitEvents = (request: SubmitEventsRequest) => Promise<Submitted>;
 
-/** Records all of the events or none. Resolves once they are durable, with their places in the order given. */
+/**
+ * Records all of the events or none. Resolves once they are durable, with their places in the order given, or with what
+ * the failure policy made of them. Throws `IDEMPOTENCY_CONFLICT`.
+ */
 export function createSubmitEvents(options: SubmitEventsOptions): SubmitEvents {
   return async (request) => {
     await options.authorizeAction(request.surfaceId, request.caller, request.facts);
-    return await options.recorder.recordAll(request.events.map((event) => eventDraft(request, event)));
+    const drafts = request.events.map((event) => eventDraft(request, event));
+    const submitted = await options.submit(underKey(request, drafts));
+    const first = submitted.kind === 'recorded' ? submitted.committed[0] : undefined;
+    if (first?.reservation === 'conflict') throw new TalosError('IDEMPOTENCY_CONFLICT', { auditRef: first.eventId });
+    return submitted;
   };
+}
+
+/** The drafts as one group under the caller's key, when there is one. */
+function underKey({ idempotency, surfaceId, caller }: SubmitEventsRequest, drafts: readonly EventDraft[]) {
+  const [first, ...rest] = drafts;
+  if (idempotency === undefined || first === undefined) return drafts;
+  const { principal } = caller;
+  const owner = principal.authMode === 'bearer' ? [principal.id, principal.teamId] : [];
+  const reserves: Reservation = {
+    keyHash: sha256Hex(canonicalize([surfaceId, idempotency.key, ...owner])),
+    bodyHash: sha256Hex(canonicalize(idempotency.body)),
+    records: drafts.length,
+  };
+  return [{ ...first, companions: { reserves } }, ...rest];
 }
 
 function eventDraft(request: SubmitEventsRequest, event: SubmittedEvent): EventDraft {
@@ -78,11 +107,11 @@ const reservedKeys: ReadonlySet<string> = new Set([
     return keys === 'any' ? [] : keys.filter((key) => key !== 'session_id' && key !== 'correlation_id');
   }),
   ...['event_type', 'action', 'submitted_by', 'details_hash', 'meta_redaction_applied', 'meta_redacted_keys'],
-  ...['phase', 'intent_id', 'reason'],
+  ...['phase', 'intent_id', 'reason', 'spooled_at'],
 ]);
 
-// Room for what the gateway adds: event_type, action, submitted_by, details_hash.
-const ownKeys = 4;
+// Room for what the gateway adds: event_type, action, submitted_by, details_hash, spooled_at.
+const ownKeys = 5;
 
 /**
  * What fits `meta` goes there. When anything does not (nested, long, too much, reserved), the whole of the metadata is

@@ -13,6 +13,7 @@ const retryAfterSec = 1;
 /** Answers `thrown` on `reply`, and tells the operator when it is the gateway's own fault. */
 export function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, telemetry: Telemetry): void {
   const error = toTalosError(thrown);
+  request.failure = error;
   if (error.status >= 500) {
     telemetry.requestFailed({ requestId: request.id, endpoint: endpointOf(request), reason: describeError(thrown) });
   }

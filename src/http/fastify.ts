@@ -7,6 +7,7 @@ import type {
   RawRequestDefaultExpression,
   RawServerDefault,
 } from 'fastify';
+import type { TalosError } from '../core/errors.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
 import type { Caller } from '../gateway/caller.ts';
 
@@ -32,5 +33,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by `authenticated` before the body is read. */
     caller: Caller | undefined;
+    /** The error that the request was answered with. */
+    failure: TalosError | undefined;
   }
 }

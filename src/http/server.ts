@@ -7,7 +7,7 @@ import type { Server } from 'node:http';
 import cors from '@fastify/cors';
 import Fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { bounds } from '../config/bounds.ts';
-import { TalosError } from '../core/errors.ts';
+import { errorTable, TalosError } from '../core/errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { addBodyParsers } from './body.ts';
 import { createClientErrorHandler } from './client-error.ts';
@@ -33,6 +33,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const app = Fastify(fastifyOptions(options)) as unknown as App;
   app.setValidatorCompiler(compileValidator);
   app.decorateRequest('caller', undefined);
+  app.decorateRequest('failure', undefined);
   addBodyParsers(app);
   addLifecycle(app, options);
   guardSurfaces(app);
@@ -83,18 +84,19 @@ function requestIdOf(header: string | string[] | undefined): string {
 function addLifecycle(app: App, options: ServerOptions): void {
   const { telemetry, isShuttingDown } = options;
   const headers = securityHeaders(options);
+  const count = (request: FastifyRequest, reply: FastifyReply, status: number) => {
+    const { method } = request;
+    telemetry.requestAnswered({ method, endpoint: endpointOf(request), status, seconds: reply.elapsedTime / 1000 });
+  };
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(headers).header('x-request-id', request.id);
+    // Nobody is there to be answered, so the hook below never comes.
+    reply.raw.once('close', () => {
+      if (!reply.raw.writableFinished) count(request, reply, errorTable.CALL_CANCELLED.status);
+    });
     if (isShuttingDown()) refuseDuringShutdown(request, reply);
   });
-  app.addHook('onResponse', async (request, reply) => {
-    telemetry.requestAnswered({
-      method: request.method,
-      endpoint: endpointOf(request),
-      status: reply.statusCode,
-      seconds: reply.elapsedTime / 1000,
-    });
-  });
+  app.addHook('onResponse', async (request, reply) => count(request, reply, reply.statusCode));
 }
 
 function refuseDuringShutdown(request: FastifyRequest, reply: FastifyReply): void {
@@ -115,10 +117,28 @@ function corsOptions(options: ServerOptions) {
     // What is no complete preflight gets no answer of its own shape.
     strictPreflight: false,
     methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    exposedHeaders: ['X-Request-Id', 'X-Talos-Audit-Ref', 'Retry-After'],
+    exposedHeaders: ['X-Request-Id', 'X-Talos-Audit-Ref', 'Retry-After', 'Idempotent-Replayed'],
     maxAge: 600,
   };
 }
+
+/** Starts to listen. Throws one sentence that says what stands in the way. */
+export async function listen(app: App, at: { readonly port: number; readonly host: string }): Promise<void> {
+  try {
+    await app.listen(at);
+  } catch (error) {
+    const sentence = listenProblems[(error as NodeJS.ErrnoException).code ?? '']?.(at);
+    throw sentence === undefined ? error : new Error(sentence);
+  }
+}
+
+const listenProblems: Readonly<Record<string, (at: { readonly port: number; readonly host: string }) => string>> = {
+  EADDRINUSE: ({ port, host }) =>
+    `port ${port} of ${host} is taken: stop what listens there, or set TALOS_GATEWAY_PORT`,
+  EACCES: ({ port }) => `port ${port} may not be opened by this user: set TALOS_GATEWAY_PORT to 1024 or above`,
+  EADDRNOTAVAIL: ({ host }) => `${host} is not an address of this machine: set TALOS_BIND_HOST`,
+  ENOTFOUND: ({ host }) => `${host} is not a name that this machine can resolve: set TALOS_BIND_HOST`,
+};
 
 /** Where the server listens, as a URL. */
 export function serverUrl(server: Server, secure: boolean): string {

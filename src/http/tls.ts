@@ -2,6 +2,7 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:https';
+import { bounds } from '../config/bounds.ts';
 import { describeError } from '../core/errors.ts';
 import type { App } from './fastify.ts';
 
@@ -21,8 +22,6 @@ export async function readTls(files: TlsFiles): Promise<TlsMaterial> {
 }
 
 // Polling also sees a file that is replaced by renaming, and a link that is pointed elsewhere, as secret mounts do.
-const pollMs = 5_000;
-
 /** Follows the files; a pair that does not fit is refused with a warning and the old one stays. Returns how to stop. */
 export function followTls(
   app: App,
@@ -39,7 +38,7 @@ export function followTls(
     }
   };
   const watched = [files.certFile, files.keyFile];
-  for (const file of watched) watchFile(file, { interval: pollMs, persistent: false }, () => void reload());
+  for (const file of watched) watchFile(file, { interval: bounds.tlsPollMs, persistent: false }, () => void reload());
   return () => {
     for (const file of watched) unwatchFile(file);
   };

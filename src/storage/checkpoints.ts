@@ -16,8 +16,8 @@ export interface TreeHead {
 }
 
 export interface CheckpointStore {
-  /** Size and root of what is committed. */
-  readonly head: () => Promise<TreeHead>;
+  /** Size and root of what is committed, and the log's name when it has one. */
+  readonly head: () => Promise<TreeHead & { readonly origin: string | undefined }>;
   /** The log's name: the one it has, else `proposed`, which it then keeps. */
   readonly origin: (proposed: string) => Promise<string>;
   /** The keys that have signed the log, oldest first. */
@@ -57,10 +57,13 @@ export function createCheckpointStore(pool: pg.Pool): CheckpointStore {
   };
 }
 
-async function head(pool: pg.Pool): Promise<TreeHead> {
-  const [row] = await read<{ next_seq: string; root: Buffer }>(pool, 'SELECT next_seq, root FROM log_head');
+async function head(pool: pg.Pool): ReturnType<CheckpointStore['head']> {
+  const [row] = await read<{ next_seq: string; root: Buffer; origin: string | null }>(
+    pool,
+    'SELECT next_seq, root, origin FROM log_head',
+  );
   if (row === undefined) throw new Error('The log has no head row.');
-  return { size: Number(row.next_seq), root: row.root };
+  return { size: Number(row.next_seq), root: row.root, origin: row.origin ?? undefined };
 }
 
 async function origin(pool: pg.Pool, proposed: string): Promise<string> {

@@ -1,6 +1,8 @@
 /** The rows that commit with a record, as SQL for the transaction that appends it: a record and its companions, or neither. */
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { isUuidv7 } from '../core/uuidv7.ts';
+import { reserve } from './reservations.ts';
+import { nameSpooled } from './spool.ts';
 
 /** Statements for all companions of a batch; empty when there are none. */
 export function companionStatements(
@@ -10,7 +12,17 @@ export function companionStatements(
 ): string {
   const opened = committed.filter((_, index) => events[index]?.companions?.opensIntent === true);
   const closed = events.flatMap(({ companions }) => companions?.closesIntent ?? []);
-  return openIntents(writerId, opened) + closeIntents(closed);
+  return openIntents(writerId, opened) + closeIntents(closed) + reserve(events, committed) + nameSpooled(events);
+}
+
+// No writer has this id: whatever is under it may be claimed at once.
+const nobody = '00000000-0000-0000-0000-000000000000';
+
+/** A statement that gives up the intents of a batch that nobody was told of, so that they are closed like a dead one's. */
+export function disownIntents(writerId: string, batch: { readonly firstSeq: number; readonly size: number }): string {
+  return `UPDATE log_intent SET writer_id = '${nobody}' WHERE writer_id = '${writerId}' AND intent_id IN (
+    SELECT event_id FROM audit_event
+     WHERE seq >= ${batch.firstSeq} AND seq < ${batch.firstSeq + batch.size} AND is_intent);`;
 }
 
 function openIntents(writerId: string, intents: readonly CommittedEvent[]): string {

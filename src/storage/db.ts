@@ -58,3 +58,22 @@ export async function read<Row extends pg.QueryResultRow>(
     throw new TalosError('STORE_UNAVAILABLE', { inside: describeError(error), cause: error });
   }
 }
+
+/** Says goodbye, but not for ever: whatever was acknowledged is durable already. */
+export async function endClient(client: pg.Client): Promise<void> {
+  const timer = setTimeout(
+    () => destroyClient(client, new Error('the store did not say goodbye')),
+    bounds.storeGoodbyeTimeoutMs,
+  );
+  try {
+    await client.end();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Drops a connection that is broken or in doubt, without saying goodbye; what is in flight fails for `reason`. */
+export function destroyClient(client: pg.Client, reason?: Error): void {
+  const { connection } = client as unknown as { connection: { stream: { destroy(reason?: Error): void } } };
+  connection.stream.destroy(reason);
+}

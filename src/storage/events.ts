@@ -1,9 +1,11 @@
 /** Reading the log: pages, single records, counts. Everything comes from `canon`; the other columns only find it. */
 import type pg from 'pg';
+import { bounds } from '../config/bounds.ts';
 import { type Cursor, splitId } from '../core/cursor.ts';
 import { uuidv7Floor } from '../core/uuidv7.ts';
 import { read } from './db.ts';
-import { projectedKey } from './log.ts';
+import { projectedKey } from './projected-key.ts';
+import { type PeriodPart, periodParts, recordsInSpans } from './rollups.ts';
 
 /** A record as it is stored. */
 export interface StoredEvent {
@@ -41,12 +43,23 @@ export interface EventPage {
   readonly after?: Cursor;
 }
 
+/** The events that match from sequence number `firstSeq` on, those before `endSeq`. */
+export interface LogPart {
+  readonly filter: EventFilter;
+  readonly firstSeq: number;
+  readonly endSeq?: number;
+  readonly limit: number;
+}
+
 export interface EventReader {
   /** At most `limit` events, and whether more match beyond them. */
   readonly list: (page: EventPage) => Promise<{ events: StoredEvent[]; hasMore: boolean }>;
   /** `undefined` also when the event belongs to another team than the filter's. */
   readonly get: (eventId: string, filter: Pick<EventFilter, 'teamId'>) => Promise<StoredEvent | undefined>;
+  /** How many match, intents aside. Of a period alone it costs the same however many events lie in it. */
   readonly count: (filter: EventFilter) => Promise<number>;
+  /** Events of a part of the log, oldest first: as many as fit the bounds of a page, and one at least if there is one. */
+  readonly records: (part: LogPart) => Promise<StoredEvent[]>;
   /** The canonical records from sequence number `first` on, at most `count`. */
   readonly canons: (first: number, count: number) => Promise<string[]>;
 }
@@ -56,6 +69,7 @@ export function createEventReader(pool: pg.Pool): EventReader {
     list: (page) => list(pool, page),
     get: (eventId, filter) => get(pool, eventId, filter),
     count: (filter) => count(pool, filter),
+    records: (part) => records(pool, part),
     canons: (first, size) => canons(pool, first, size),
   };
 }
@@ -96,11 +110,49 @@ async function get(
   return rows[0] === undefined ? undefined : stored(rows[0]);
 }
 
+// The first millisecond, in whole days, that no id can hold.
+const timeEndMs = Math.ceil(2 ** 48 / 86_400_000) * 86_400_000;
+
 async function count(pool: pg.Pool, filter: EventFilter): Promise<number> {
+  const { fromMs = 0, toMs = timeEndMs, teamId, ...others } = filter;
+  const team = teamId === undefined ? {} : { teamId };
   const values: unknown[] = [];
-  const conditions = ['NOT is_intent', ...filterConditions(filter, values)];
-  const rows = await read<{ count: string }>(pool, `SELECT count(*) FROM audit_event ${where(conditions)}`, values);
+  // Only periods and teams are known without looking at the records.
+  const isByRows = Object.keys(others).length > 0;
+  const parts = periodParts(Math.max(0, fromMs), Math.min(toMs, timeEndMs));
+  const terms = isByRows ? [countRows(filter, values)] : parts.map((part) => countPart(part, team, values));
+  if (terms.length === 0) return 0;
+  const rows = await read<{ count: string }>(pool, `SELECT ${terms.join(' + ')} AS count`, values);
   return Number(rows[0]?.count);
+}
+
+function countPart(
+  { fromMs, toMs, spanSec }: PeriodPart,
+  team: Pick<EventFilter, 'teamId'>,
+  values: unknown[],
+): string {
+  if (spanSec === undefined) return countRows({ ...team, fromMs, toMs }, values);
+  return recordsInSpans({ fromMs, toMs, spanSec }, filterConditions(team, values).join(' AND '));
+}
+
+function countRows(filter: EventFilter, values: unknown[]): string {
+  const conditions = ['NOT is_intent', ...filterConditions(filter, values)];
+  return `(SELECT count(*) FROM audit_event ${where(conditions)})`;
+}
+
+async function records(pool: pg.Pool, { filter, firstSeq, endSeq, limit }: LogPart): Promise<StoredEvent[]> {
+  const values: unknown[] = [firstSeq, endSeq ?? null, limit, bounds.recordsPageBytesMax];
+  const conditions = ['seq >= $1', '($2::bigint IS NULL OR seq < $2)', ...filterConditions(filter, values)];
+  const rows = await read<Row>(
+    pool,
+    `SELECT ${columns} FROM (
+       SELECT ${columns}, sum(bytes) OVER (ORDER BY seq) - bytes AS bytes_before FROM (
+         SELECT ${columns}, octet_length(canon) + coalesce(octet_length(details), 0) AS bytes FROM audit_event
+          ${where(conditions)} ORDER BY seq LIMIT $3) AS page) AS measured
+      WHERE bytes_before < $4 ORDER BY seq`,
+    values,
+  );
+  return rows.map(stored);
 }
 
 async function canons(pool: pg.Pool, first: number, size: number): Promise<string[]> {

@@ -9,13 +9,16 @@ import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { bounds } from '../config/bounds.ts';
 import { type CommittedEvent, committedEvent, type PreparedEvent, sealEvent } from '../core/audit-event.ts';
-import { sha256Hex } from '../core/hash.ts';
 import { CompactRange, leafHash } from '../core/merkle.ts';
 import { type FullTile, type TreeEdge, tileWidth } from '../core/tree-edge.ts';
 import { type IdTick, nextTick, uuidv7 } from '../core/uuidv7.ts';
-import { companionStatements } from './companions.ts';
+import { companionStatements, disownIntents } from './companions.ts';
 import { copyField, copyQuery } from './copy-query.ts';
-import { createClient, type DatabaseAddress } from './db.ts';
+import { createClient, type DatabaseAddress, destroyClient, endClient } from './db.ts';
+import { lockWatched, writerName } from './head-lock.ts';
+import { projectedKey } from './projected-key.ts';
+import { atPlaces, planBatch, readRecords, type TakenRow, takenStatement } from './reservations.ts';
+import { addToRollups } from './rollups.ts';
 import { insertTiles, readEdge } from './tiles.ts';
 
 export interface LogWriter {
@@ -23,6 +26,11 @@ export interface LogWriter {
   readonly writerId: string;
   /** Commits the batch, or throws with its outcome open: calling again with the same batch id is then always safe. */
   readonly append: (batchId: string, events: readonly PreparedEvent[]) => Promise<CommittedEvent[]>;
+  /**
+   * What became of a batch whose `append` failed, without writing it: its records, or undefined when it was not
+   * committed. Rejects when nobody can tell now.
+   */
+  readonly find: (batchId: string, events: readonly PreparedEvent[]) => Promise<CommittedEvent[] | undefined>;
   /** Whether the connection stands, as far as anybody told us. */
   readonly isConnected: () => boolean;
   /** Drops the connection, so that what is in flight fails at once, for this reason. The next `append` opens a new one. */
@@ -43,8 +51,8 @@ interface Batch {
   readonly tick: IdTick;
   readonly tree: CompactRange;
   readonly tiles: readonly FullTile[];
-  /** SQL for what commits with the records. */
-  readonly companions: string;
+  /** SQL for what commits with the records: their companions and what they add to the statistics. */
+  readonly alongside: string;
 }
 
 /** What a writer remembers between its batches. */
@@ -52,16 +60,28 @@ interface Session {
   readonly writerId: string;
   /** The tree's edge after this writer's last batch; stale as soon as another writer appends. */
   edge: TreeEdge | undefined;
+  /** There are partitions for the records before this sequence number. */
+  roomUntil: number;
+  /** The last batch whose commit was sent. */
+  sent: string | undefined;
+  /** The last batch whose callers were told that it is durable. */
+  told: string | undefined;
 }
 
-export function createLogWriter(address: DatabaseAddress): LogWriter {
-  const session: Session = { writerId: randomUUID(), edge: undefined };
+export interface LogWriterOptions {
+  /** Told of each connection of another writer that was ended because it was stopped while it held the head. */
+  readonly onZombieEnded?: (backend: number) => void;
+}
+
+export function createLogWriter(address: DatabaseAddress, options: LogWriterOptions = {}): LogWriter {
+  const { onZombieEnded = () => undefined } = options;
+  const session: Session = { writerId: randomUUID(), edge: undefined, roomUntil: 0, sent: undefined, told: undefined };
   let client: pg.Client | undefined;
   let isReady = false;
 
   async function connected(): Promise<pg.Client> {
     if (client !== undefined) return client;
-    const opened = createClient(address, 'talos-log');
+    const opened = createClient(address, writerName);
     opened.once('end', () => {
       if (client === opened) client = undefined;
     });
@@ -77,12 +97,18 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
   function reset(reason: Error): void {
     const broken = client;
     client = undefined;
-    if (broken !== undefined) destroy(broken, reason);
+    if (broken !== undefined) destroyClient(broken, reason);
   }
 
-  async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
+  /** Runs `step` with the head locked. Whatever it throws costs the connection. */
+  async function underLock<T>(
+    events: readonly PreparedEvent[],
+    step: (client: pg.Client, locked: Locked) => Promise<T>,
+  ): Promise<T> {
     try {
-      return await appendOn(await connected(), session, batchId, events);
+      const open = await connected();
+      const lock = () => lockHead(open, session.writerId, events);
+      return await step(open, await lockWatched(address, open, lock, onZombieEnded));
     } catch (error) {
       // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
       reset(new Error('the batch before failed'));
@@ -90,13 +116,27 @@ export function createLogWriter(address: DatabaseAddress): LogWriter {
     }
   }
 
+  async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
+    const committed = await underLock(events, (open, locked) => appendOn(open, session, locked, batchId, events));
+    session.told = batchId;
+    return committed;
+  }
+
+  async function find(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[] | undefined> {
+    if (session.sent !== batchId) return undefined;
+    const committed = await underLock(events, (open, locked) => findOn(open, locked, batchId, events));
+    if (committed !== undefined) session.told = batchId;
+    return committed;
+  }
+
   async function close(): Promise<void> {
     const open = client;
     client = undefined;
-    if (open !== undefined) await end(open);
+    if (open !== undefined) await endClient(open);
   }
 
-  return { writerId: session.writerId, append, isConnected: () => client !== undefined && isReady, reset, close };
+  const isConnected = () => client !== undefined && isReady;
+  return { writerId: session.writerId, append, find, isConnected, reset, close };
 }
 
 async function prepareSession(client: pg.Client): Promise<void> {
@@ -105,29 +145,74 @@ async function prepareSession(client: pg.Client): Promise<void> {
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
   );
   // A gateway that was stopped or cut off while it holds the head must not stop the others.
-  await client.query(`SET idle_in_transaction_session_timeout = ${bounds.headIdleTimeoutMs}`);
+  await client.query(
+    `SET idle_in_transaction_session_timeout = ${bounds.headIdleTimeoutMs};
+     SET tcp_keepalives_idle = ${bounds.writerKeepAliveIdleSec};
+     SET tcp_keepalives_interval = ${bounds.writerKeepAliveIntervalSec};
+     SET tcp_keepalives_count = ${bounds.writerKeepAlivesMax}`,
+  );
   await client.query("DELETE FROM log_writer WHERE seen_at < now() - interval '7 days'");
 }
 
 async function appendOn(
   client: pg.Client,
   session: Session,
+  { head, last, taken }: Locked,
   batchId: string,
   events: readonly PreparedEvent[],
 ): Promise<CommittedEvent[]> {
-  const { writerId } = session;
-  const { head, last } = await lockHead(client, writerId);
   // The head is locked: no other transaction of this writer can still be committing.
-  if (last?.batchId === batchId) return await readCommitted(client, last.firstSeq, events.length);
-  const edge = await edgeFor(client, session, head.nextSeq, events.length);
+  if (last?.batchId === batchId) return await readBack(client, last, events, taken);
+  const { writerId } = session;
+  const { fresh, places } = planBatch(events, taken, head.nextSeq);
+  const edge = await edgeFor(client, session, head.nextSeq, fresh.length);
   // Sealing moves the edge on; until the commit is known it belongs to no log.
   session.edge = undefined;
-  const batch = seal(writerId, head, edge, events);
+  const roomUntil = await makeRoom(client, session, head.nextSeq + fresh.length);
+  const batch = seal(writerId, head, edge, fresh);
+  // A batch that was given up and is there after all: whoever waited for it was told nothing.
+  const untold = last === undefined || last.batchId === session.told ? '' : disownIntents(writerId, last);
+  session.sent = batchId;
   // Nothing is durable yet. A crash here leaves the log as it was.
-  await copyQuery(client, commitStatements(writerId, batchId, head, batch), batch.rows);
+  await copyQuery(client, commitStatements(writerId, batchId, head, batch, untold), batch.rows);
   // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
   session.edge = edge;
-  return batch.committed;
+  session.roomUntil = roomUntil;
+  return places === undefined ? batch.committed : await atPlaces(client, places, batch.committed);
+}
+
+async function findOn(
+  client: pg.Client,
+  { last, taken }: Locked,
+  batchId: string,
+  events: readonly PreparedEvent[],
+): Promise<CommittedEvent[] | undefined> {
+  if (last?.batchId === batchId) return await readBack(client, last, events, taken);
+  await client.query('ROLLBACK');
+  return undefined;
+}
+
+/** The records of a batch that was committed before. */
+async function readBack(
+  client: pg.Client,
+  { firstSeq, size }: WrittenBatch,
+  events: readonly PreparedEvent[],
+  taken: readonly TakenRow[],
+): Promise<CommittedEvent[]> {
+  // What is committed does not change: the others need not wait until it is read.
+  await client.query('COMMIT');
+  const seqs = Array.from({ length: size }, (_, index) => firstSeq + index);
+  const own = await readRecords(client, seqs);
+  if (own.length < size) throw new Error('A batch that was committed has been pruned since.');
+  const { places } = planBatch(events, taken, firstSeq);
+  return places === undefined ? own : await atPlaces(client, places, own);
+}
+
+/** There must be a partition for every record of the batch; nearly always it has been made long before. */
+async function makeRoom(client: pg.Client, session: Session, endSeq: number): Promise<number> {
+  if (endSeq <= session.roomUntil) return session.roomUntil;
+  const { rows } = await client.query<{ end_seq: string }>('SELECT log_extend($1) AS end_seq', [endSeq]);
+  return Number(rows[0]?.end_seq);
 }
 
 /** The tree's edge, when it is known from the batch before, or has to be because this batch completes a tile. */
@@ -153,23 +238,35 @@ interface HeadRow {
 interface WriterRow {
   readonly batch_id: string;
   readonly first_seq: string;
+  readonly size: number;
 }
 
-async function lockHead(
-  client: pg.Client,
-  writerId: string,
-): Promise<{ head: Head; last: { batchId: string; firstSeq: number } | undefined }> {
+interface WrittenBatch {
+  readonly batchId: string;
+  readonly firstSeq: number;
+  readonly size: number;
+}
+
+/** What is known, and stands still, while the head is locked. */
+interface Locked {
+  readonly head: Head;
+  /** This writer's last batch. */
+  readonly last: WrittenBatch | undefined;
+  /** The keys of the events that are taken. */
+  readonly taken: readonly TakenRow[];
+}
+
+async function lockHead(client: pg.Client, writerId: string, events: readonly PreparedEvent[]): Promise<Locked> {
   // Several statements in one message: BEGIN, the lock, and what the lock protects.
   const results = (await client.query(
     `BEGIN;
      SELECT next_seq, last_ms, last_counter, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms, tree
        FROM log_head WHERE log_id = 1 FOR UPDATE;
-     SELECT batch_id, first_seq FROM log_writer WHERE writer_id = '${writerId}'`,
+     SELECT batch_id, first_seq, size FROM log_writer WHERE writer_id = '${writerId}'${takenStatement(events)}`,
   )) as unknown as pg.QueryResult[];
   const row = results[1]?.rows[0] as HeadRow | undefined;
   if (row === undefined) throw new Error('The log has no head row: the database is not a migrated gateway database.');
   const nextSeq = Number(row.next_seq);
-  const written = results[2]?.rows[0] as WriterRow | undefined;
   return {
     head: {
       nextSeq,
@@ -177,8 +274,14 @@ async function lockHead(
       nowMs: Number(row.now_ms),
       tree: CompactRange.parse(nextSeq, row.tree),
     },
-    last: written === undefined ? undefined : { batchId: written.batch_id, firstSeq: Number(written.first_seq) },
+    last: writtenBatch(results[2]?.rows[0] as WriterRow | undefined),
+    taken: (results[3]?.rows ?? []) as TakenRow[],
   };
+}
+
+function writtenBatch(row: WriterRow | undefined): WrittenBatch | undefined {
+  if (row === undefined) return undefined;
+  return { batchId: row.batch_id, firstSeq: Number(row.first_seq), size: row.size };
 }
 
 /** Gives each event its place: sequence, id and time, canonical bytes, leaf. */
@@ -205,7 +308,7 @@ function seal(writerId: string, head: Head, edge: TreeEdge | undefined, events: 
     tick,
     tree,
     tiles,
-    companions: companionStatements(writerId, events, committed),
+    alongside: companionStatements(writerId, events, committed) + addToRollups(events, committed),
   };
 }
 
@@ -222,23 +325,11 @@ function copyRow(seq: number, eventId: string, ms: number, event: PreparedEvent,
   );
 }
 
-const keyCharsMax = 256;
-const keyHashChars = 64;
-
-/**
- * A key as it is stored and searched: no longer than an index entry can hold and without the NUL that no column can.
- * What must be changed for that ends in its hash, so that two keys never find each other's records.
- */
-export function projectedKey(key: string): string {
-  if (key.length <= keyCharsMax && !key.includes('\0')) return key;
-  return `${key.slice(0, keyCharsMax - keyHashChars - 1).replaceAll('\0', '\ufffd')}#${sha256Hex(key)}`;
-}
-
 function keyField(key: string | null): string {
   return copyField(key === null ? null : projectedKey(key));
 }
 
-function commitStatements(writerId: string, batchId: string, head: Head, batch: Batch): string {
+function commitStatements(writerId: string, batchId: string, head: Head, batch: Batch, untold: string): string {
   const { committed, tick, tree, tiles } = batch;
   const size = committed.length;
   return `COPY audit_event (${columns}) FROM STDIN;
@@ -248,34 +339,7 @@ function commitStatements(writerId: string, batchId: string, head: Head, batch: 
       ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
         size = excluded.size, seen_at = now();
     ${insertTiles(tiles)}
-    ${batch.companions}
+    ${untold}
+    ${batch.alongside}
     COMMIT`;
-}
-
-async function readCommitted(client: pg.Client, firstSeq: number, size: number): Promise<CommittedEvent[]> {
-  const { rows } = await client.query<{ seq: string; event_id: string; canon: string }>(
-    'SELECT seq, event_id, canon FROM audit_event WHERE seq >= $1 AND seq < $2 ORDER BY seq',
-    [firstSeq, firstSeq + size],
-  );
-  await client.query('COMMIT');
-  return rows.map((row) => committedEvent(Number(row.seq), row.event_id, row.canon));
-}
-
-/** Says goodbye, but not for ever: whatever was acknowledged is durable already. */
-async function end(client: pg.Client): Promise<void> {
-  const timer = setTimeout(
-    () => destroy(client, new Error('the store did not say goodbye')),
-    bounds.storeGoodbyeTimeoutMs,
-  );
-  try {
-    await client.end();
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-// A client whose connection is broken or in doubt is not asked to say goodbye.
-function destroy(client: pg.Client, reason: Error): void {
-  const { connection } = client as unknown as { connection: { stream: { destroy(reason: Error): void } } };
-  connection.stream.destroy(reason);
 }

@@ -4,11 +4,12 @@
  */
 import { type Logger, pino } from 'pino';
 import type { DenialReason } from '../core/denial.ts';
+import { createDeliveryTelemetry, type DeliveryTelemetry } from './delivery.ts';
 import { createMetrics, type Metrics, quantile } from './metrics.ts';
 
 export type Log = Logger;
 
-export interface Telemetry {
+export interface Telemetry extends DeliveryTelemetry {
   readonly log: Log;
   readonly requestAnswered: (request: {
     readonly method: string;
@@ -93,6 +94,7 @@ export function createTelemetry(options: {
       metrics.commitFailures.inc();
     },
     ...createCheckpointTelemetry(log, metrics),
+    ...createDeliveryTelemetry(log, metrics.registry),
     isLogFailing: () => failing,
     async exposition() {
       return { contentType: metrics.registry.contentType, text: await metrics.registry.metrics() };
@@ -114,7 +116,7 @@ type CheckpointTelemetry = Pick<
 >;
 
 function createCheckpointTelemetry(log: Log, metrics: Metrics): CheckpointTelemetry {
-  const failing = new Set<string>();
+  const failing = new Map<string, string>();
   let isMissing = false;
   return {
     checkpointPublished({ size, quorum }) {
@@ -129,9 +131,10 @@ function createCheckpointTelemetry(log: Log, metrics: Metrics): CheckpointTeleme
     },
     outsideCopyFailed({ kind, name, reason }) {
       metrics.outsideCopyFailures.inc({ kind, name });
-      // The first failure says it all; the metric counts the others.
-      if (!failing.has(`${kind} ${name}`)) log.warn({ reason }, `the ${kind} ${name} did not take a checkpoint`);
-      failing.add(`${kind} ${name}`);
+      // Said once; the metric counts the others.
+      if (failing.get(`${kind} ${name}`) === reason) return;
+      failing.set(`${kind} ${name}`, reason);
+      log.warn({ reason }, `the ${kind} ${name} did not take a checkpoint`);
     },
     logForked(reason) {
       metrics.logForked.set(1);

@@ -2,6 +2,7 @@ import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/config.ts';
+import { cosignature, formatVerifierKey, parseVerifierKey } from '../../src/core/note-key.ts';
 import { load, makeFolder, problemsOf, refusal, soundEnv } from './support.ts';
 
 const development = { DEV_MODE: 'true' };
@@ -145,5 +146,36 @@ describe('in either mode', () => {
     expect(problemsOf(() => loadConfig({ env, cwd }))).toEqual([
       expect.stringMatching(/^TALOS_TLS_KEY_FILE names a file/),
     ]);
+  });
+});
+
+describe('the key of the log', () => {
+  it('comes from a file or from a command, not from both', () => {
+    const both = { TALOS_LOG_KEY_FILE: 'log.key', TALOS_LOG_KEY_COMMAND: '["get-key"]' };
+    expect(refusal({ ...development, ...both })).toEqual([
+      'TALOS_LOG_KEY_FILE and TALOS_LOG_KEY_COMMAND both say where the key of the log is: keep one of them.',
+    ]);
+  });
+});
+
+describe('the witnesses', () => {
+  const first = 'w.example/1+f88c992a+BDT16dZS22qpGiPpI663Az2aPc3+CXusa5tIj76h2yTr http://w.example';
+  const second = 'w.example/2+dec3c4a0+BJM/Ac0XkbRTaEGb/2bqFdn1/yt2xwBcm0zYVVeAKOcZ http://w.example';
+  const listed = (...witnesses: string[]) => ({ ...development, TALOS_LOG_WITNESSES: witnesses.join() });
+
+  it('are at least as many as the quorum', () => {
+    expect(load({ ...listed(first, second), TALOS_LOG_WITNESS_QUORUM: '2' }).config.logWitnessQuorum).toBe(2);
+    expect(refusal({ ...listed(first, second), TALOS_LOG_WITNESS_QUORUM: '3' })).toEqual([
+      'TALOS_LOG_WITNESS_QUORUM is 3, but there are 2 witnesses.',
+    ]);
+    expect(refusal({ ...development, TALOS_LOG_WITNESS_QUORUM: '1' })).toHaveLength(1);
+  });
+
+  it('are counted once, by name and by key', () => {
+    const sentence = 'TALOS_LOG_WITNESSES lists a name or a key twice: each witness counts once.';
+    expect(refusal(listed(first, first.replace('http:', 'https:')))).toEqual([sentence]);
+    const { name, publicKey } = parseVerifierKey(first.split(' ')[0] ?? '');
+    const renamed = formatVerifierKey(`${name}x`, publicKey, cosignature);
+    expect(refusal(listed(first, `${renamed} http://w.example`))).toEqual([sentence]);
   });
 });

@@ -6,6 +6,9 @@ import { load, refusal, trustedDid } from './support.ts';
 const development = { DEV_MODE: 'true' };
 const didKey = 'did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK';
 
+const witnessKey = 'w.example/1+f88c992a+BDT16dZS22qpGiPpI663Az2aPc3+CXusa5tIj76h2yTr';
+const otherWitnessKey = 'w.example/2+dec3c4a0+BJM/Ac0XkbRTaEGb/2bqFdn1/yt2xwBcm0zYVVeAKOcZ';
+
 interface Cases {
   /** Raw text and the value it means. */
   readonly good: readonly (readonly [string, unknown])[];
@@ -37,6 +40,15 @@ const urls: Cases = {
     ['https://h.example/a', 'https://h.example/a'],
   ],
   bad: ['localhost:11434', 'ftp://h', 'http://', 'http://u:p@h', 'http://u@h', 'http://h#f', '/path'],
+};
+
+const sizes: Cases = {
+  good: [
+    ['1', 1],
+    ['80gb', 80_000_000_000],
+    ['2 TiB', 2_199_023_255_552],
+  ],
+  bad: ['0', '80%', '80 g', '1,5GB', 'all', '-1', 'null'],
 };
 
 const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, Cases>> = {
@@ -72,6 +84,65 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
     good: [['gateway.example.com/audit', 'gateway.example.com/audit']],
     bad: ['two words', 'a+b', 'x'.repeat(201), 'a\nb'],
   },
+  logKeyCommand: {
+    good: [
+      ['["get-key"]', ['get-key']],
+      ['["/opt/kms", "get", "a b", ""]', ['/opt/kms', 'get', 'a b', '']],
+    ],
+    bad: ['get-key --name log', '[]', '[""]', '[1]', '{"a":1}', '"get-key"', '["a\\u0000b"]', '["a"', '[["a"]]'],
+  },
+  logWitnesses: {
+    good: [
+      [`${witnessKey} https://w.example/1`, [`${witnessKey} https://w.example/1`]],
+      [
+        `${witnessKey} http://h:1 , ${otherWitnessKey} http://h:2/x`,
+        [`${witnessKey} http://h:1`, `${otherWitnessKey} http://h:2/x`],
+      ],
+    ],
+    bad: [
+      witnessKey,
+      'https://w.example',
+      `w1 ${witnessKey} https://w.example`,
+      `${witnessKey} w.example`,
+      `${witnessKey} https://u:p@w.example`,
+      `${witnessKey.replace(/\+[0-9a-f]{8}\+/, '+00000000+')} https://w.example`,
+      // The key of a log is no witness's.
+      'log.example+70932fef+ARfU7NIL2iXxctll7on+OsjVlFgAOLFbIp/cGgfq4mI7 https://w.example',
+    ],
+  },
+  logWitnessQuorum: { good: [['1', 1]], bad: ['0', '-1', '33', 'all', '1.5'] },
+  logAnchorFiles: { good: [['/mnt1/a,/mnt2/b', ['/mnt1/a', '/mnt2/b']]], bad: ['a\0b', 'a,b\0'] },
+  logAnchorUrls: {
+    good: [['https://a.example/x?k=v,http://b', ['https://a.example/x?k=v', 'http://b']]],
+    bad: ['a.example', 'ftp://h', 'https://u:p@h', 'https://a.example,b'],
+  },
+  logAnchorIntervalSec: {
+    good: [
+      ['0', 0],
+      ['3600', 3600],
+    ],
+    bad: ['-1', '86401', '1m', '0.5'],
+  },
+  auditOnFailure: {
+    good: [
+      ['fail_operation', 'fail_operation'],
+      ['SPOOL', 'spool'],
+      ['continue', 'continue'],
+    ],
+    bad: ['fail', 'true', 'spool,continue', 'constructor'],
+  },
+  auditSpoolDir: { good: [['/mnt-2/spool', '/mnt-2/spool']], bad: ['a\0b'] },
+  auditSpoolSize: {
+    good: [
+      ['1048576', 1_048_576],
+      ['512MiB', 536_870_912],
+      ['20 GB', 20_000_000_000],
+    ],
+    bad: ['1048575', '1.5GiB', '-1GiB', '1GiBs', 'GiB', '1e9', '0x100000', '9999999TiB', 'unlimited'],
+  },
+  auditUrl: urls,
+  storeSizeWarn: sizes,
+  storeSizeStop: sizes,
   databaseUrl: {
     good: [
       ['postgres://h/db', 'postgres://h/db'],
@@ -170,6 +241,7 @@ const caseList = Object.entries(cases) as [keyof typeof cases, Cases][];
 /** What else must be set so that this setting alone decides. */
 function around(key: SettingKey): Readonly<Record<string, string>> {
   if (key === 'mode') return {};
+  if (key === 'logWitnessQuorum') return { ...development, TALOS_LOG_WITNESSES: `${witnessKey} http://w.example` };
   return key === 'auditIpHmacKeyId' ? { ...development, AUDIT_IP_HMAC_KEY: 'k' } : development;
 }
 

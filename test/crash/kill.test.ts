@@ -9,7 +9,7 @@ import { afterEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { sha256Hex } from '../../src/core/hash.ts';
 import { startEmbeddedPostgres } from '../../src/storage/embedded/start.ts';
-import { cleanUp, later, onLinux, openFolder, processesIn, startStore } from '../support/embedded.ts';
+import { cleanUp, endProcess, later, onLinux, openFolder, processesIn, startStore } from '../support/embedded.ts';
 import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
 import { type CheckedRecord, checkLog } from '../support/log-checker.ts';
 
@@ -44,8 +44,8 @@ it('loses nothing that was acknowledged in ten kills under load', { timeout: 150
   });
   const ledger: Ledger = { next: 0, acknowledged: [], groups: [] };
   for (let life = 0; life < kills; life++) {
-    const gateway = await startGatewayProcess(dataDir);
-    later(() => gateway.kill());
+    const gateway = await startGatewayProcess({ cwd: dataDir, env: environment(dataDir) });
+    later(() => endProcess(gateway.child, 'SIGKILL'));
     // The processes of the store are found by their working folder, which only Linux tells.
     const withStore = onLinux && life % 2 === 1;
     const store = withStore ? await processesIn(join(dataDir, 'postgres')) : [];
@@ -60,6 +60,10 @@ it('loses nothing that was acknowledged in ten kills under load', { timeout: 150
   expectExactlyOnce(records, ledger);
   expectWholeGroups(records, ledger);
 });
+
+function environment(dataDir: string) {
+  return { DEV_MODE: 'true', TALOS_DATA_DIR: dataDir, TALOS_GATEWAY_PORT: '0', TALOS_BIND_HOST: '127.0.0.1' };
+}
 
 /** Keeps all clients busy, kills the gateway in the midst of it, and resolves with how many requests that cut off. */
 async function loadUntilKilled(gateway: GatewayProcess, store: readonly number[], ledger: Ledger): Promise<number> {
@@ -84,7 +88,7 @@ async function loadUntilKilled(gateway: GatewayProcess, store: readonly number[]
     }
   };
   await Promise.all(Array.from({ length: clients }, (_, index) => client(index)));
-  await gateway.kill();
+  await endProcess(gateway.child, 'SIGKILL');
   agent.destroy();
   return cutOff ?? 0;
 }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
+import { surfaces } from '../../src/core/surfaces.ts';
 import {
   callTool,
   dumpOf,
@@ -515,6 +516,38 @@ describe('what may not be seen', () => {
   });
 });
 
+describe('the credential of a tool server', () => {
+  it('is sent to it, and shown to nobody', async () => {
+    let received: unknown;
+    const server = await startUpstream({
+      calls: {
+        whoami: ({ headers, url }, response) => {
+          received = [headers['authorization'], headers['x-api-key'], url];
+          response.destroy();
+        },
+      },
+    });
+    const own = await startTestGateway({
+      env: { SERVER_TOKEN: 'canary-of-a-server' },
+      file: `servers:
+  tested: { url: '${server.url}?key=canary-in-a-url', headers: { Authorization: 'Bearer \${SERVER_TOKEN}', X-Api-Key: canary-in-a-header } }
+`,
+    });
+    const answers = [
+      await callTool(own, 'whoami', {}, { token: 'canary-of-a-caller', headers: { cookie: 'a=canary-in-a-cookie' } }),
+      await own.send('/v1/mcp/servers', { token: 'anybody' }),
+      await own.send('/v1/mcp/servers/tested/tools', { token: 'anybody' }),
+      await own.send('/metrics'),
+    ];
+    expect(received).toEqual(['Bearer canary-of-a-server', 'canary-in-a-header', '/?key=canary-in-a-url']);
+    expect(answers[1]?.body).toMatchObject({ servers: [{ metadata: { upstream: server.url } }] });
+    const everything = [...answers.map(({ text }) => text), own.logText(), await dumpOf(own)].join('\n');
+    expect(everything).not.toContain('canary');
+    await own.stop();
+    await server.close();
+  });
+});
+
 describe('a caller who leaves', () => {
   it('takes the call back, and the record says so', async () => {
     const before = upstream.calls.length;
@@ -525,5 +558,7 @@ describe('a caller who leaves', () => {
     await expect(call).rejects.toThrow();
     const record = await eventually(async () => (await outcomesOf(gateway, 'correlation_id=left'))[0]);
     expect(record).toMatchObject({ outcome: 'ERROR', meta: { error: 'CALL_CANCELLED' }, http: { status_code: 499 } });
+    const counted = `gateway_requests_total{method="POST",endpoint="${surfaces['mcp.tools.call'].template}",status="499"} 1`;
+    await eventually(async () => (await gateway.send('/metrics')).text.includes(counted));
   });
 });

@@ -1,6 +1,6 @@
 /** No record, no answer: what the gateway does while its store is gone, hung, or dies at the worst moment, and afterwards. */
 import pg from 'pg';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it, type TestContext } from 'vitest';
 import {
   type Answer,
   callTool,
@@ -10,35 +10,43 @@ import {
   productionEnv,
   startTestGateway,
   type TestGateway,
+  type TestGatewayOptions,
   wallClock,
 } from '../support/gateway.ts';
 import { tokenWith } from '../support/issuer.ts';
 import { type StoreProxy, startStoreProxy } from '../support/store-proxy.ts';
 import { echo, type Gate, gate, startUpstream, type Upstream } from '../support/upstream.ts';
 
-let slow: Gate;
-let upstream: Upstream;
-let store: StoreProxy;
-let gateway: TestGateway;
+interface Stage {
+  readonly gateway: TestGateway;
+  readonly upstream: Upstream;
+  readonly store: StoreProxy;
+  readonly slow: Gate;
+}
 
-beforeEach(async () => {
-  slow = gate();
-  upstream = await startUpstream({ calls: { echo, slow: slow.respond } });
-  store = await startStoreProxy();
-  gateway = await startTestGateway({ servers: { tested: upstream.url }, databaseUrl: store.urlOf });
-  expect((await callTool(gateway, 'echo')).status).toBe(200);
-});
-
-afterEach(async () => {
-  slow.open();
-  await store.restore();
-  await gateway.stop();
-  await store.close();
-  await upstream.close();
-});
+/** A gateway whose way to its store can be cut, after a first call that went well. Taken down when the test is over. */
+async function stage(
+  { onTestFinished }: TestContext,
+  more: TestGatewayOptions = {},
+  token = 'anybody',
+): Promise<Stage> {
+  const slow = gate();
+  const upstream = await startUpstream({ calls: { echo, slow: slow.respond } });
+  const store = await startStoreProxy();
+  const gateway = await startTestGateway({ servers: { tested: upstream.url }, databaseUrl: store.urlOf, ...more });
+  onTestFinished(async () => {
+    slow.open();
+    await store.restore();
+    await gateway.stop();
+    await store.close();
+    await upstream.close();
+  });
+  expect((await callTool(gateway, 'echo', {}, { token })).status).toBe(200);
+  return { gateway, upstream, store, slow };
+}
 
 const event = (n: number) => ({ event_type: 'deploy', actor: 'ci', action: 'start', metadata: { n } });
-const submit = (n: number) => gateway.send('/api/events', { json: event(n) });
+const submit = (gateway: TestGateway, n: number) => gateway.send('/api/events', { json: event(n) });
 
 function expectUnavailable(answer: Answer) {
   expect(answer.status).toBe(503);
@@ -53,20 +61,21 @@ function expectUnavailable(answer: Answer) {
 }
 
 /** Every ten milliseconds until the gateway accepts again, by itself. */
-async function recovered(): Promise<void> {
+async function recovered(gateway: TestGateway): Promise<void> {
   await eventually(async () => (await gateway.send('/readyz')).status === 200);
 }
 
-describe.each([
-  ['gone', () => store.cut()],
-  ['hung', async () => store.hold()],
+describe.concurrent.each<[string, (store: StoreProxy) => void | Promise<void>]>([
+  ['gone', (store) => store.cut()],
+  ['hung', (store) => store.hold()],
 ])('while the store is %s', (_, breakStore) => {
-  it('nothing is called, nothing is acknowledged, and the gateway says that it is not ready', async () => {
+  it('nothing is called, nothing is acknowledged, and the gateway says that it is not ready', async (context) => {
+    const { gateway, upstream, store } = await stage(context);
     const called = upstream.calls.length;
-    await breakStore();
+    await breakStore(store);
     const [call, single, batch, log] = await Promise.all([
       callTool(gateway, 'echo'),
-      submit(1),
+      submit(gateway, 1),
       gateway.send('/api/events/batch', { json: [event(2), event(3)] }),
       gateway.send('/api/events/log', { json: { event_type: 'a', action: 'b' } }),
     ]);
@@ -90,16 +99,17 @@ describe.each([
     expect((await gateway.send('/api/gateway/status')).body['state']).toBe('DEGRADED');
 
     await store.restore();
-    await recovered();
+    await recovered(gateway);
     expect((await callTool(gateway, 'echo')).status).toBe(200);
-    expect((await submit(4)).status).toBe(200);
+    expect((await submit(gateway, 4)).status).toBe(200);
     expect((await gateway.send('/api/gateway/status')).body['state']).toBe('RUNNING');
     expect(gateway.logText()).toContain('the audit log accepts records again');
   });
 });
 
-describe('while the store is gone', () => {
-  it('reads are unavailable, not empty', async () => {
+describe.concurrent('while the store is gone', () => {
+  it('reads are unavailable, not empty', async (context) => {
+    const { gateway, store } = await stage(context);
     const [item] = await itemsOf(gateway);
     await store.cut();
     for (const path of ['/api/events', `/api/events/${item?.['event_id']}`, '/api/events/stats?from=0&to=9999999999']) {
@@ -112,21 +122,24 @@ describe('while the store is gone', () => {
     await eventually(async () => (await gateway.send('/api/events')).status === 200);
   });
 
-  it('a denial is not told either, because it could not be recorded', async () => {
+  it('a denial is not told either, because it could not be recorded', async (context) => {
+    const { gateway, store } = await stage(context);
     await store.cut();
     const answer = await callTool(gateway, 'echo', {}, { capability: 'cap_nonsense' });
     expectUnavailable(answer);
   });
 
-  it('lists of tools, which need no record, still answer', async () => {
+  it('lists of tools, which need no record, still answer', async (context) => {
+    const { gateway, store } = await stage(context);
     await store.cut();
     const answer = await gateway.send('/v1/mcp/servers/tested/tools', { token: 'anybody' });
     expect(answer.status).toBe(200);
   });
 });
 
-describe('a store that dies while the tool works', () => {
-  it('leaves the caller with the truth: it may have run, and nobody recorded how it ended', async () => {
+describe.concurrent('a store that dies while the tool works', () => {
+  it('leaves the caller with the truth: it may have run, and nobody recorded how it ended', async (context) => {
+    const { gateway, store, slow } = await stage(context);
     const call = callTool(gateway, 'slow', {}, { requestId: 'unrecorded' });
     await eventually(() => slow.waiting() === 1);
     await store.cut();
@@ -142,13 +155,14 @@ describe('a store that dies while the tool works', () => {
     expect(answer.body).not.toHaveProperty('output');
     expect(answer.text).not.toContain('after the wait');
     await store.restore();
-    await recovered();
+    await recovered(gateway);
     expect(await outcomesOf(gateway, 'correlation_id=unrecorded')).toEqual([]);
     expect(await itemsOf(gateway, 'correlation_id=unrecorded')).toMatchObject([{ meta: { phase: 'intent' } }]);
     expect(gateway.logText()).toContain('unrecorded');
   });
 
-  it('but comes back in time costs only time', async () => {
+  it('but comes back in time costs only time', async (context) => {
+    const { gateway, store, slow } = await stage(context);
     const call = callTool(gateway, 'slow', {}, { requestId: 'in-time' });
     await eventually(() => slow.waiting() === 1);
     await store.cut();
@@ -162,15 +176,16 @@ describe('a store that dies while the tool works', () => {
   });
 });
 
-describe('what was acknowledged', () => {
-  it('is there once, in order and without a hole, however often the store went away', async () => {
+describe.concurrent('what was acknowledged', () => {
+  it('is there once, in order and without a hole, however often the store went away', async (context) => {
+    const { gateway, store } = await stage(context);
     const acknowledged = new Set<string>();
     let refused = 0;
     let n = 0;
     let isOver = false;
     const client = async () => {
       while (!isOver) {
-        const answer = await submit(n++);
+        const answer = await submit(gateway, n++);
         if (answer.status === 200) acknowledged.add(String(answer.body['event_id']));
         else if (answer.status === 503) refused++;
         else throw new Error(`an unexpected answer: ${answer.text}`);
@@ -207,28 +222,18 @@ describe('what was acknowledged', () => {
   });
 });
 
-describe('in production', () => {
-  it('a store that is gone refuses calls in the same way', async () => {
-    const own = await startStoreProxy();
-    const clock = wallClock();
-    const production = await startTestGateway({
-      servers: { tested: upstream.url },
-      env: productionEnv,
-      databaseUrl: own.urlOf,
-      clock,
-    });
-    try {
-      const token = tokenWith({ scope: 'tool:tested' });
-      expect((await callTool(production, 'echo', {}, { token })).status).toBe(200);
-      const called = upstream.calls.length;
-      await own.cut();
-      expectUnavailable(await callTool(production, 'echo', {}, { token }));
-      expectUnavailable(await callTool(production, 'echo', {}, { token: tokenWith({ scope: 'tool:other' }) }));
-      expect(upstream.calls.length).toBe(called);
-    } finally {
-      await own.restore();
-      await production.stop();
-      await own.close();
+describe.concurrent('in production', () => {
+  it('a store that is gone refuses calls in the same way', async (context) => {
+    const token = tokenWith({ scope: 'tool:tested' });
+    const { gateway, upstream, store } = await stage(context, { env: productionEnv, clock: wallClock() }, token);
+    const called = upstream.calls.length;
+    await store.cut();
+    const denied = tokenWith({ scope: 'tool:other' });
+    for (const answer of await Promise.all(
+      [token, denied].map((each) => callTool(gateway, 'echo', {}, { token: each })),
+    )) {
+      expectUnavailable(answer);
     }
+    expect(upstream.calls.length).toBe(called);
   });
 });

@@ -72,6 +72,26 @@ describe('probes', () => {
     expect((await gateway.send('/health/ollama')).status).toBe(503);
   });
 
+  it('of a service that takes its time hold up nobody else', async () => {
+    const mute = createServer(() => undefined).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const own = await startTestGateway({
+      env: { OLLAMA_URL: `http://127.0.0.1:${(mute.address() as AddressInfo).port}` },
+    });
+    let isOver = false;
+    const probe = own.send('/health/ollama').finally(() => {
+      isOver = true;
+    });
+    await once(mute, 'request');
+    for (const path of ['/metrics', '/healthz', '/readyz']) expect((await own.send(path)).status).toBe(200);
+    expect(isOver).toBe(false);
+    const { status, body } = await probe;
+    expect({ status, body }).toEqual({ status: 503, body: { status: 'offline', error: 'not reachable' } });
+    await own.stop();
+    mute.closeAllConnections();
+    mute.close();
+  });
+
   it('of a service that is not there say so, and neither where nor why', async () => {
     const answer = await gateway.send('/health/tga');
     expect(answer.status).toBe(503);

@@ -317,7 +317,7 @@ describe('a store that fails', () => {
   it('is an error when the tables are gone', async () => {
     const address = await freshLog();
     const reader = readerOn(address);
-    await query(address.url, 'DROP TABLE audit_event');
+    await query(address.url, 'DROP TABLE audit_event, log_rollup');
     await expect(reader.count({})).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
   });
 });

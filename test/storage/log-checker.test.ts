@@ -43,7 +43,7 @@ describe('checkLog', () => {
     ['a cut tail', 'DELETE FROM audit_event WHERE seq >= 590', 'the head counts 601 records, there are 590'],
     [
       'two records that changed places',
-      'UPDATE audit_event SET seq = CASE seq WHEN 5 THEN -6 WHEN 6 THEN -5 END WHERE seq IN (5, 6); UPDATE audit_event SET seq = -seq WHERE seq < 0',
+      'UPDATE audit_event SET seq = seq + 60000 WHERE seq IN (5, 6); UPDATE audit_event SET seq = 60011 - seq WHERE seq > 60000',
       'the id of record 6 is not after the one before it',
     ],
     [
@@ -70,6 +70,9 @@ describe('checkLog', () => {
     ['no head', 'DELETE FROM log_head', 'there are 0 heads'],
     ['a missing tile', 'DELETE FROM log_tile WHERE index = 1', 'tile'],
     ['another tile', "UPDATE log_tile SET root = sha256('x') WHERE index = 1", 'tile 0/1 has another root'],
+    ['another counter', 'UPDATE log_rollup SET value = value + 1 WHERE span_sec = 3600', 'record.success is 602'],
+    ['a counter of nothing', "INSERT INTO log_rollup VALUES (60, 0, '', 'record.success', 1)", 'is 1, not 0'],
+    ['a missing counter', 'DELETE FROM log_rollup WHERE span_sec = 86400', 'record.success is missing'],
     ['a tile too many', "INSERT INTO log_tile VALUES (0, 2, '', '')", 'there are 1 tiles too many'],
   ])('sees %s', async (_, damage, fault) => {
     const address = await writtenLog();

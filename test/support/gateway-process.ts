@@ -44,7 +44,8 @@ export async function runGateway(
   return { code, out: out(), err: err(), lines };
 }
 
-function spawnGateway({ env, cwd }: ProcessOptions) {
+/** Starts it and waits for nothing. */
+export function spawnGateway({ env, cwd }: ProcessOptions) {
   const child = spawn(process.execPath, [main], {
     cwd,
     env: { PATH: process.env['PATH'] ?? '', ...env },

@@ -1,13 +1,14 @@
 /**
  * Reads a whole log back from its database and checks every promise of it with nothing but the stored bytes: sequence
- * without a hole, leaves, root, ids and times in order, keys that say what the record says. Its tree is written apart
- * from the one under test.
+ * without a hole, leaves, root, ids and times in order, keys and counters that say what the records say. Its tree is
+ * written apart from the one under test.
  */
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { canonicalize } from '../../src/core/canonical-json.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import type { DatabaseAddress } from '../../src/storage/db.ts';
+import { checkRollups, type RollupRow } from './rollup-checker.ts';
 
 export interface CheckedRecord {
   readonly seq: number;
@@ -43,7 +44,7 @@ interface TileRow {
 
 /** All records of the log in order. Throws an error that names the first fault. */
 export async function checkLog(address: DatabaseAddress): Promise<CheckedRecord[]> {
-  const { head, rows, tiles } = await readAll(address);
+  const { head, rows, tiles, rollups } = await readAll(address);
   const subtrees: Subtree[] = [];
   let lastId = '';
   const records = rows.map((row, index) => {
@@ -65,10 +66,25 @@ export async function checkLog(address: DatabaseAddress): Promise<CheckedRecord[
     rows.length === 0 || Number(head.last_ms) === idMs(lastId),
     'the head is at another time than the last record',
   );
+  checkRollups(
+    rollups,
+    records.map(({ record }, index) => ({ record, ...placeOf(rows[index] as Row) })),
+  );
   return records;
 }
 
-async function readAll(address: DatabaseAddress): Promise<{ head: HeadRow; rows: Row[]; tiles: TileRow[] }> {
+function placeOf(row: Row): { ts: Date; team: string } {
+  return { ts: row.ts, team: typeof row['team_id'] === 'string' ? row['team_id'] : '' };
+}
+
+interface StoredLog {
+  readonly head: HeadRow;
+  readonly rows: Row[];
+  readonly tiles: TileRow[];
+  readonly rollups: RollupRow[];
+}
+
+async function readAll(address: DatabaseAddress): Promise<StoredLog> {
   const client = new pg.Client('url' in address ? { connectionString: address.url } : address);
   await client.connect();
   try {
@@ -77,7 +93,8 @@ async function readAll(address: DatabaseAddress): Promise<{ head: HeadRow; rows:
     const { rows } = await client.query<Row>('SELECT * FROM audit_event ORDER BY seq');
     ensure(heads.length === 1, `there are ${heads.length} heads`);
     const tiles = (await client.query<TileRow>('SELECT * FROM log_tile ORDER BY level, index')).rows;
-    return { head: heads[0] as HeadRow, rows, tiles };
+    const rollups = (await client.query<RollupRow>('SELECT * FROM log_rollup')).rows;
+    return { head: heads[0] as HeadRow, rows, tiles, rollups };
   } finally {
     await client.end();
   }
@@ -157,6 +174,17 @@ function checkTile(tile: TileRow, level: number, index: number, hashes: readonly
 interface Subtree {
   readonly size: number;
   readonly hash: Buffer;
+}
+
+/** The roots that the tree of these records had at some of its sizes. */
+export function rootsAt(records: readonly CheckedRecord[], sizes: ReadonlySet<number>): Map<number, Buffer> {
+  const subtrees: Subtree[] = [];
+  const roots = new Map<number, Buffer>([[0, rootOf([])]]);
+  for (const { seq, canon } of records) {
+    push(subtrees, sha256([0], canon));
+    if (sizes.has(seq + 1)) roots.set(seq + 1, rootOf(subtrees));
+  }
+  return roots;
 }
 
 /** Appends a leaf to a forest of perfect trees by merging equals, the definition of an RFC 6962 tree from the left. */

@@ -1,7 +1,9 @@
 /** Every route of the gateway, registered in one place. */
 import type { App } from '../fastify.ts';
+import { type StatsRouteDeps, statsRoutes } from './admin/stats.ts';
 import { describeRoutes, docsRoutes } from './docs/docs.ts';
 import { type ReadRouteDeps, readEventRoutes } from './events/read.ts';
+import { recordRoutes } from './events/records.ts';
 import { type SubmitRouteDeps, submitEventRoutes } from './events/submit.ts';
 import { type HealthDeps, healthRoutes } from './health/health.ts';
 import { type ProbeDeps, probeRoutes } from './health/probes.ts';
@@ -16,6 +18,7 @@ export type RouteDeps = HealthDeps &
   ReadRouteDeps &
   SubmitRouteDeps &
   LogRouteDeps &
+  StatsRouteDeps &
   Parameters<typeof callToolRoute>[1] &
   Parameters<typeof listToolsRoutes>[1];
 
@@ -25,8 +28,10 @@ export async function registerRoutes(app: App, deps: RouteDeps): Promise<void> {
   probeRoutes(app, deps);
   statusRoutes(app, deps);
   readEventRoutes(app, deps);
+  recordRoutes(app, deps);
   submitEventRoutes(app, deps);
   logRoutes(app, deps);
+  statsRoutes(app, deps);
   listToolsRoutes(app, deps);
   callToolRoute(app, deps);
   await docsRoutes(app);

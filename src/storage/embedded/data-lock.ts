@@ -10,18 +10,16 @@ export interface DataLock {
   readonly release: () => Promise<void>;
 }
 
-const lockFile = 'postgres.lock';
-const holderFile = 'postgres.lock.pid';
 const sqliteBusy = 5;
 
 /**
- * Takes the lock of `dataDir`, an existing folder, or fails at once.
+ * Takes the lock of `dataDir`, an existing folder, or fails at once. `name` tells what is locked there.
  * @throws EmbeddedPostgresError `in_use`; a system error when the folder cannot be written
  */
-export async function lockDataDir(dataDir: string): Promise<DataLock> {
+export async function lockDataDir(dataDir: string, name = 'postgres'): Promise<DataLock> {
   await access(dataDir, constants.W_OK | constants.X_OK);
-  const database = await openExclusively(dataDir);
-  const holder = join(dataDir, holderFile);
+  const holder = join(dataDir, `${name}.lock.pid`);
+  const database = await openExclusively(dataDir, name, holder);
   const release = async (): Promise<void> => {
     await rm(holder, { force: true }).catch(() => undefined);
     database.close();
@@ -35,9 +33,9 @@ export async function lockDataDir(dataDir: string): Promise<DataLock> {
   return { release };
 }
 
-async function openExclusively(dataDir: string): Promise<{ close: () => void }> {
+async function openExclusively(dataDir: string, name: string, holder: string): Promise<{ close: () => void }> {
   const { DatabaseSync } = await loadSqlite();
-  const database = openDatabase(DatabaseSync, dataDir);
+  const database = openDatabase(DatabaseSync, join(dataDir, `${name}.lock`));
   try {
     // Without a journal file nothing is ever written, so that a full disk does not matter here.
     database.exec('PRAGMA journal_mode = MEMORY');
@@ -45,15 +43,14 @@ async function openExclusively(dataDir: string): Promise<{ close: () => void }> 
     return database;
   } catch (error) {
     database.close();
-    throw isBusy(error) ? await inUse(dataDir) : error;
+    throw isBusy(error) ? await inUse(dataDir, holder) : error;
   }
 }
 
 function openDatabase(
   DatabaseSync: typeof import('node:sqlite').DatabaseSync,
-  dataDir: string,
+  path: string,
 ): InstanceType<typeof DatabaseSync> {
-  const path = join(dataDir, lockFile);
   try {
     return new DatabaseSync(path);
   } catch (error) {
@@ -75,8 +72,8 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && 'errcode' in error && error.errcode === sqliteBusy;
 }
 
-async function inUse(dataDir: string): Promise<EmbeddedPostgresError> {
-  const pid = (await readFile(join(dataDir, holderFile), 'utf8').catch(() => '')).trim();
+async function inUse(dataDir: string, holder: string): Promise<EmbeddedPostgresError> {
+  const pid = (await readFile(holder, 'utf8').catch(() => '')).trim();
   const who = pid === '' ? 'Another gateway' : `Another gateway (process ${pid})`;
   return new EmbeddedPostgresError(
     'in_use',

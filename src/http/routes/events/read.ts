@@ -13,11 +13,8 @@ import type { App } from '../../fastify.ts';
 const Text = Type.Optional(Type.String({ minLength: 1, maxLength: 1024 }));
 const Seconds = Type.Number({ description: 'Unix seconds, inclusive.' });
 
-const ListQuery = Type.Object({
-  limit: Type.Optional(Type.Integer({ description: `Clamped to 1..${bounds.listEventsMax}.` })),
-  before: Type.Optional(Type.String({ description: 'A cursor: only older events. Wins over the others.' })),
-  cursor: Type.Optional(Type.String({ description: 'The same as `before`.' })),
-  after_cursor: Type.Optional(Type.String({ description: 'A cursor: only newer events, oldest first.' })),
+/** What events can be filtered by, as members of a query. */
+export const filterMembers = {
   session_id: Text,
   correlation_id: Text,
   outcome: Type.Optional(
@@ -29,6 +26,15 @@ const ListQuery = Type.Object({
   server_id: Text,
   from: Type.Optional(Seconds),
   to: Type.Optional(Seconds),
+};
+const FilterQuery = Type.Object(filterMembers);
+
+const ListQuery = Type.Object({
+  limit: Type.Optional(Type.Integer({ description: `Clamped to 1..${bounds.listEventsMax}.` })),
+  before: Type.Optional(Type.String({ description: 'A cursor: only older events. Wins over the others.' })),
+  cursor: Type.Optional(Type.String({ description: 'The same as `before`.' })),
+  after_cursor: Type.Optional(Type.String({ description: 'A cursor: only newer events, oldest first.' })),
+  ...filterMembers,
 });
 
 const Item = Type.Unsafe<object>({ type: 'object', additionalProperties: true });
@@ -119,7 +125,7 @@ function pageOf(query: Static<typeof ListQuery>) {
   };
 }
 
-function filterOf(query: Static<typeof ListQuery>): EventFilter {
+export function filterOf(query: Static<typeof FilterQuery>): EventFilter {
   const outcome = query.outcome === undefined ? undefined : recordOutcome(query.outcome);
   return {
     ...defined({

@@ -1,12 +1,18 @@
 /** `POST /api/events`, its batch form, and the alias `POST /api/events/log` of older scripts (contract 1.4). */
 import { type Static, Type } from '@fastify/type-provider-typebox';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bounds } from '../../../config/bounds.ts';
 import type { CommittedEvent } from '../../../core/audit-event.ts';
 import { denialCode } from '../../../core/denial.ts';
 import { TalosError } from '../../../core/errors.ts';
-import type { JsonObject } from '../../../core/json.ts';
-import type { SubmitEvents, SubmitSurface, SubmittedEvent } from '../../../gateway/submit-events.ts';
+import type { JsonObject, JsonValue } from '../../../core/json.ts';
+import type {
+  SubmitEvents,
+  SubmitEventsRequest,
+  SubmitSurface,
+  Submitted,
+  SubmittedEvent,
+} from '../../../gateway/submit-events.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
@@ -52,6 +58,26 @@ const BatchAccepted = Type.Object({
   ),
 });
 
+const NotRecorded = Type.Object({
+  status: Type.Union([Type.Literal('spooled'), Type.Literal('unrecorded')], {
+    description:
+      'The log cannot be written. `spooled`: the events are on disk and will be in the log, once. `unrecorded`: they may be lost; this is no acknowledgement.',
+  }),
+  request_id: Type.String(),
+});
+
+const IdempotencyHeader = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: bounds.idempotencyKeyCharsMax,
+      pattern: '^[\\x20-\\x7e]+$',
+      description:
+        'Repeated within a day with the same body, the request is answered as the first time, with `Idempotent-Replayed: true`; with another body it is refused with 409.',
+    }),
+  ),
+});
+
 export interface SubmitRouteDeps {
   readonly authenticate: AuthenticateRequest;
   readonly submitEvents: SubmitEvents;
@@ -65,12 +91,19 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
     '/api/events',
     {
       config: { surface: 'events.submit', legacyErrorKey: 'error' },
-      schema: { tags: ['Events'], summary: 'Submit an event', body: Event, response: { 200: Accepted } },
+      schema: {
+        tags: ['Events'],
+        summary: 'Submit an event',
+        headers: IdempotencyHeader,
+        body: Event,
+        response: { 200: Accepted, 202: NotRecorded },
+      },
       onRequest,
     },
     async (request, reply) => {
-      const [committed] = await submit(deps, request, 'events.submit', [request.body]);
-      return accepted(reply, request.body, committed as CommittedEvent);
+      const submitted = await submit(deps, request, reply, 'events.submit', [request.body]);
+      if (submitted.kind !== 'recorded') return reply.code(202).send(notRecorded(request, submitted.kind));
+      return accepted(reply, request.body, submitted.committed[0] as CommittedEvent);
     },
   );
 
@@ -81,15 +114,17 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
       schema: {
         tags: ['Events'],
         summary: 'Submit an event (older form)',
+        headers: IdempotencyHeader,
         body: LogEntry,
-        response: { 200: Accepted },
+        response: { 200: Accepted, 202: NotRecorded },
       },
       onRequest,
     },
     async (request, reply) => {
       const event = fromLogEntry(request.body, callerOf(request).principal);
-      const [committed] = await submit(deps, request, 'events.submit.log', [event]);
-      return accepted(reply, event, committed as CommittedEvent);
+      const submitted = await submit(deps, request, reply, 'events.submit.log', [event]);
+      if (submitted.kind !== 'recorded') return reply.code(202).send(notRecorded(request, submitted.kind));
+      return accepted(reply, event, submitted.committed[0] as CommittedEvent);
     },
   );
 
@@ -102,13 +137,16 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
         tags: ['Events'],
         summary: 'Submit up to 1,000 events, all or none',
         description: 'A JSON array, or NDJSON with the content type `application/x-ndjson`.',
+        headers: IdempotencyHeader,
         body: Type.Array(Event, { minItems: 1, maxItems: bounds.batchEventsMax }),
-        response: { 200: BatchAccepted },
+        response: { 200: BatchAccepted, 202: NotRecorded },
       },
       onRequest,
     },
     async (request, reply) => {
-      const committed = await submit(deps, request, 'events.submit.batch', request.body);
+      const submitted = await submit(deps, request, reply, 'events.submit.batch', request.body);
+      if (submitted.kind !== 'recorded') return reply.code(202).send(notRecorded(request, submitted.kind));
+      const { committed } = submitted;
       // The others follow it in the log without a gap.
       reply.header('x-talos-audit-ref', (committed[0] as CommittedEvent).eventId);
       return {
@@ -127,19 +165,33 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
 async function submit(
   deps: SubmitRouteDeps,
   request: FastifyRequest,
+  reply: FastifyReply,
   surfaceId: SubmitSurface,
   events: readonly (Static<typeof Event> | SubmittedEvent)[],
-): Promise<CommittedEvent[]> {
+): Promise<Submitted> {
   try {
-    return await deps.submitEvents({
+    const submitted = await deps.submitEvents({
       surfaceId,
       caller: callerOf(request),
       facts: deps.factsOf(request),
       events: events as readonly SubmittedEvent[],
+      ...idempotencyOf(request),
     });
+    const isReplayed = submitted.kind === 'recorded' && submitted.committed[0]?.reservation === 'replayed';
+    if (isReplayed) reply.header('idempotent-replayed', 'true');
+    return submitted;
   } catch (error) {
     throw withLegacySentence(error);
   }
+}
+
+function notRecorded(request: FastifyRequest, status: 'spooled' | 'unrecorded'): Static<typeof NotRecorded> {
+  return { status, request_id: request.id };
+}
+
+function idempotencyOf({ headers, body }: FastifyRequest): Pick<SubmitEventsRequest, 'idempotency'> {
+  const key = headers['idempotency-key'];
+  return typeof key === 'string' ? { idempotency: { key, body: body as JsonValue } } : {};
 }
 
 // Clients of the original tell this refusal by its words.

@@ -1,6 +1,7 @@
 /** Probes (contract 1.1): alive, ready, and since when. Ready means that a record could be committed now. */
 import { Type } from '@fastify/type-provider-typebox';
 import type { FastifyReply } from 'fastify';
+import { bounds } from '../../../config/bounds.ts';
 import { describeError } from '../../../core/errors.ts';
 import type { App } from '../../fastify.ts';
 
@@ -108,12 +109,21 @@ export function healthRoutes(app: App, deps: HealthDeps): void {
 
 async function isWritable(deps: HealthDeps): Promise<boolean> {
   try {
-    await deps.ensureWritable();
+    // A probe that waits for a store that hangs is taken for a gateway that does.
+    await deadline(deps.ensureWritable(), bounds.readinessMs);
     return true;
   } catch (error) {
     deps.warn(`not ready: ${describeError(error)}`);
     return false;
   }
+}
+
+async function deadline(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the log did not answer within ${ms} ms`)), ms);
+  });
+  await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 function unready(reply: FastifyReply, body: object): never {

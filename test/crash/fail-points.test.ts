@@ -1,0 +1,141 @@
+/**
+ * Every query of a batch fails once, before the server hears of it and after it has done it: the connection is lost, the
+ * process ends, or nothing is heard beyond the deadline. The list is complete, not drawn. After each the log is whole,
+ * holds what was acknowledged, and can be written.
+ */
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { CommitPool } from '../../src/audit/pool.ts';
+import { bounds } from '../../src/config/bounds.ts';
+import type { CommittedEvent } from '../../src/core/audit-event.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import type { TalosError } from '../../src/core/errors.ts';
+import { numbered } from '../support/drafts.ts';
+import {
+  checkAcknowledged,
+  cleanUp,
+  dropDatabases,
+  freshLog,
+  later,
+  numbersOf,
+  writerOn,
+} from '../support/log-fixture.ts';
+import { startWriterProcess } from '../support/log-writer.ts';
+import { type Action, type Step, startWireProxy, type When, writerSteps } from '../support/wire-proxy.ts';
+
+afterEach(cleanUp);
+afterAll(dropDatabases);
+
+interface FailPoint {
+  readonly step: Step;
+  readonly when: 'before' | 'after';
+}
+
+const failPoints: readonly FailPoint[] = writerSteps.flatMap((step) => [
+  { step, when: 'before' },
+  { step, when: 'after' },
+]);
+
+// The batch completes a tile that another writer began, so that the edge of the tree must be read.
+const before = 250;
+const batch = 20;
+const batchNumbers = Array.from({ length: batch }, (_, n) => 1_000 + n);
+
+/** A log with a beginning, and a way to it on which one step of one batch goes wrong. */
+async function faulty({ step, when }: FailPoint, fault: () => Action) {
+  const address = await freshLog();
+  const earlier = await writerOn(address).append(randomUUID(), numbered(before));
+  const done: string[] = [];
+  // A batch is read back only when its answer was lost.
+  const traps: [Step, When, () => Action][] = [[step, when, fault]];
+  if (step === 'read' || step === 'release') traps.unshift(['commit', 'after', () => 'cut']);
+  const proxy = await startWireProxy((moment) => {
+    const trap = traps[0];
+    if (trap === undefined || moment.step !== trap[0] || moment.when !== trap[1]) return 'pass';
+    traps.shift();
+    done.push(`${moment.step} ${moment.when}`);
+    return trap[2]();
+  });
+  later(() => proxy.close());
+  const assertFailed = () => expect(done.at(-1)).toBe(`${step} ${when}`);
+  return { address, earlier, way: { url: proxy.urlOf(address.url) }, assertFailed };
+}
+
+/** What the server has committed by then, whoever knows it. */
+function isCommitted({ step, when }: FailPoint): boolean {
+  return step === 'read' || step === 'release' || (step === 'commit' && when === 'after');
+}
+
+/** The log is whole, and holds the batch once or not at all. */
+async function expectLog(
+  address: { url: string },
+  acknowledged: readonly CommittedEvent[],
+  hasBatch: boolean,
+): Promise<void> {
+  const later = await writerOn(address).append(randomUUID(), numbered(1, 9_999));
+  const records = await checkAcknowledged(address, [...acknowledged, ...later]);
+  const rest = numbersOf(records).slice(before);
+  expect(rest).toEqual(hasBatch ? [...batchNumbers, 9_999] : [9_999]);
+}
+
+/** All fail points, a few at a time. A failure names its own. */
+async function atEachFailPoint(check: (point: FailPoint) => Promise<void>): Promise<void> {
+  const left = [...failPoints];
+  const worker = async () => {
+    for (let point = left.shift(); point !== undefined; point = left.shift()) {
+      const { step, when } = point;
+      await check(point).catch((cause: unknown) => {
+        throw new Error(`${when} ${step}: ${String(cause)}`, { cause });
+      });
+    }
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+}
+
+function poolOn(way: { url: string }, deadline: { commitDeadlineMs?: number } = {}): CommitPool {
+  return new CommitPool({
+    writer: writerOn(way),
+    clock: systemClock,
+    bounds: { ...bounds, ...deadline },
+    onCommit: () => undefined,
+    onFailure: () => undefined,
+  });
+}
+
+describe('a batch whose every step fails once', { timeout: 120_000 }, () => {
+  it('is there once when the connection is lost', async () => {
+    await atEachFailPoint(async (point) => {
+      const { address, earlier, way, assertFailed } = await faulty(point, () => 'cut');
+      const committed = await poolOn(way).add(numbered(batch, 1_000));
+      assertFailed();
+      await expectLog(address, [...earlier, ...committed], true);
+    });
+  });
+
+  it('is there once or not at all when the process ends', async () => {
+    await atEachFailPoint(async (point) => {
+      const { address, earlier, way, assertFailed } = await faulty(point, () => {
+        writer.child.kill('SIGKILL');
+        return 'cut';
+      });
+      const writer = await startWriterProcess(way.url);
+      later(() => writer.kill());
+      await expect(writer.add(batch, 1_000)).rejects.toThrow('the writer ended');
+      assertFailed();
+      await expectLog(address, earlier, isCommitted(point));
+    });
+  });
+
+  it('is there once or not at all, as its caller is told, when nothing is heard beyond the deadline', async () => {
+    await atEachFailPoint(async (point) => {
+      const { address, earlier, way, assertFailed } = await faulty(point, () => 'hold');
+      const pool = poolOn(way, { commitDeadlineMs: 500 });
+      const told = await pool.add(numbered(batch, 1_000)).catch((error: unknown) => error);
+      assertFailed();
+      const committed = Array.isArray(told) ? (told as CommittedEvent[]) : [];
+      if (committed.length === 0) expect((told as TalosError).code).toBe('AUDIT_UNAVAILABLE');
+      expect(committed.length).toBe(isCommitted(point) ? batch : 0);
+      await expectLog(address, [...earlier, ...committed], isCommitted(point));
+    });
+  });
+});

@@ -1,0 +1,128 @@
+/**
+ * None lost: four gateways on one database, under load, while gateways are killed and stopped, connections are lost in
+ * the middle of commits and the store crashes. Afterwards the log is read back from its bytes and compared with what the
+ * clients were told. TALOS_CRASH_SECONDS says for how long, TALOS_CRASH_SEED repeats the choices of a run.
+ */
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, expect, it } from 'vitest';
+import { startReconciler } from '../../src/audit/reconciler.ts';
+import { createRecorder } from '../../src/audit/recorder.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import type { DatabaseAddress } from '../../src/storage/db.ts';
+import { openReadPool } from '../../src/storage/db.ts';
+import { createIntentStore } from '../../src/storage/intents.ts';
+import { createLogWriter } from '../../src/storage/log.ts';
+import { createTelemetry } from '../../src/telemetry/telemetry.ts';
+import { cleanUp, query } from '../support/embedded.ts';
+import { checkLog } from '../support/log-checker.ts';
+import { type Cluster, startCluster } from './cluster.ts';
+import { dice } from './dice.ts';
+import { type FaultCounts, startFaults } from './faults.ts';
+import { type Ledger, startLoad } from './load.ts';
+import { judge, type Verdict } from './verdict.ts';
+
+afterEach(cleanUp, 60_000);
+
+const seconds = Number(process.env['TALOS_CRASH_SECONDS'] ?? 60);
+const seed = Number(process.env['TALOS_CRASH_SEED'] ?? Date.now() % 2 ** 31);
+
+// A run proves something only when enough happened in it.
+const countsFromSeconds = 60;
+const acknowledgedMin = 50_000;
+const killsInTransactionMin = 20;
+const ambiguousMin = 5;
+
+it('loses nothing that was acknowledged', { timeout: (seconds + 240) * 1000 }, async () => {
+  const cluster = await startCluster();
+  const load = startLoad(cluster, dice(seed));
+  const faults = startFaults(cluster, dice(seed + 1));
+  await delay(seconds * 1000);
+  await faults.stop();
+  await load.stop();
+  await endGateways(cluster);
+  const { connection } = cluster.store;
+  const closedAfterwards = await closeOpenIntents(connection);
+
+  const records = await checkLog(connection);
+  const verdict = judge(records, load.ledger, cluster.upstream);
+  process.stdout.write(
+    `\n${summary({ records: records.length, closedAfterwards, verdict, counts: faults.counts, ...load })}\n\n`,
+  );
+  expect(verdict.faults).toEqual([]);
+  expect(await query(connection, 'SELECT * FROM log_intent')).toEqual([]);
+  expect(load.ledger.groups.filter(({ told }) => told === undefined).length, 'groups given up').toBe(0);
+  if (seconds < countsFromSeconds) return;
+  expect(load.ledger.acknowledged, 'acknowledged events').toBeGreaterThanOrEqual(acknowledgedMin);
+  expect(faults.counts.killsInTransaction, 'kills inside a transaction').toBeGreaterThanOrEqual(killsInTransactionMin);
+  expect(faults.counts.ambiguous, 'ambiguous commits').toBeGreaterThanOrEqual(ambiguousMin);
+});
+
+/** As an operator ends them: they finish what they have and leave by themselves. */
+async function endGateways({ nodes }: Cluster): Promise<void> {
+  const codes = await Promise.all(
+    nodes.map(async ({ child }) => {
+      if (child === undefined) return undefined;
+      const exited = once(child, 'exit');
+      child.kill('SIGTERM');
+      return (await exited)[0] as unknown;
+    }),
+  );
+  expect(codes).toEqual(nodes.map(() => 0));
+}
+
+/** What a gateway does with the intents of others that fell silent; here it knows that nobody is left. */
+async function closeOpenIntents(address: DatabaseAddress): Promise<number> {
+  const pool = openReadPool(address);
+  const writer = createLogWriter(address);
+  const telemetry = createTelemetry({ level: 'silent' });
+  const recorder = createRecorder({ writer, clock: systemClock, telemetry });
+  await recorder.ensureWritable();
+  const reconciler = startReconciler({
+    intents: createIntentStore(pool),
+    writerId: writer.writerId,
+    recorder,
+    intervalMs: 3_600_000,
+    silentMs: 0,
+    log: telemetry.log,
+  });
+  let closed = 0;
+  for (let round = -1; round !== 0; closed += round) round = await reconciler.reconcile(0);
+  await reconciler.close();
+  await recorder.close();
+  await pool.end();
+  return closed;
+}
+
+interface Run {
+  readonly records: number;
+  readonly closedAfterwards: number;
+  readonly ledger: Ledger;
+  readonly counts: FaultCounts;
+  readonly verdict: Verdict;
+}
+
+function summary({ records, closedAfterwards, ledger, counts, verdict }: Run): string {
+  const { calls, acknowledged } = ledger;
+  const moments = Object.entries(counts.killsAt).map(([name, count]) => `${name} ${count}`);
+  const rows: readonly (readonly [string, string | number])[] = [
+    ['seconds, seed', `${seconds}, ${seed}`],
+    ['events acknowledged', acknowledged],
+    ['records in the log', records],
+    ['stored, not acknowledged', verdict.storedUnacknowledged],
+    ['requests that failed', ledger.failures],
+    ['replays answered, reuses refused', `${ledger.replays}, ${ledger.conflicts}`],
+    ['tool calls: sent, answered', `${calls.length}, ${calls.filter(({ auditRef }) => auditRef !== undefined).length}`],
+    ['writes that reached the tool', verdict.upstreamWrites],
+    ['intents: recorded, closed as unknown', `${verdict.intents}, ${verdict.unknownOutcomes}`],
+    ['  of these after the end', closedAfterwards],
+    ['kills, inside a transaction', `${counts.kills}, ${counts.killsInTransaction}`],
+    ['  by moment', moments.join(', ')],
+    ['stops of 5 s, inside a transaction', `${counts.stops}, ${counts.stopsInTransaction}`],
+    ['ambiguous commits', counts.ambiguous],
+    ['crashes of the store', counts.storeCrashes],
+    ['checkpoints compared', ledger.checkpoints.size],
+    ['lost, doubled, torn or misplaced', verdict.faults.length],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(38)} ${value}`).join('\n');
+}
