@@ -13,7 +13,7 @@ import { withCleanup } from './lib/cleanup.ts';
 import { type BenchOptions, readOptions } from './lib/options.ts';
 import { cpuMicros } from './lib/proc.ts';
 import { deliver } from './lib/report.ts';
-import { type Contender, measureInTurns, perSecondOf, type Turn } from './lib/rounds.ts';
+import { type Contender, measureInTurns, named, type Turn } from './lib/rounds.ts';
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519');
 const issuer = didKeyFromPublicKey(publicKey);
@@ -24,6 +24,7 @@ const args = { city: 'Lisbon' };
 const decisionsBetweenLooks = 1_000;
 const verificationsAtOnce = 16;
 const newTokens = 20_000;
+const meter = 'this process';
 
 const verifier = new CapabilityVerifier({ trustedIssuers: didSet([issuer]), clock: systemClock });
 const authenticate = createAuthenticator({
@@ -41,7 +42,7 @@ async function main(options: BenchOptions): Promise<void> {
   const contenders = [remembered(grant('did:talos:bench-agent')), fresh(tokens)];
   const measurements = await measureInTurns(contenders, {
     seconds: options.seconds,
-    meters: { 'this process': () => cpuMicros(process.pid) },
+    meters: { [meter]: () => cpuMicros(process.pid) },
   });
   await deliver(
     {
@@ -54,7 +55,8 @@ async function main(options: BenchOptions): Promise<void> {
         {
           what: 'decisions on a remembered capability',
           unit: '/s a core',
-          value: perSecondOf(measurements, 'remembered'),
+          // By CPU time and not by the clock: others on the machine do not count.
+          value: 1e6 / (named(measurements, 'remembered').cpuUs[meter] ?? Number.NaN),
           must: 500_000,
           aim: 1_000_000,
           better: 'more',

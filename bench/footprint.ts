@@ -16,7 +16,7 @@ import { readCallTarget } from './lib/targets.ts';
 import { startUpstream } from './lib/upstream.ts';
 
 const laterStarts = 3;
-const settleMs = 2_000;
+const settleMs = 10_000;
 
 const options = readOptions();
 await withCleanup((later) => main(options, later));

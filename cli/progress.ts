@@ -1,4 +1,5 @@
 /** A line on stderr that says how far a long command is; only where somebody looks at it. */
+import { systemClock } from '../src/core/clock.ts';
 
 export interface Progress {
   /** `of` is 0 where the end is not known. */
@@ -12,11 +13,11 @@ const barChars = 24;
 
 export function startProgress(noun: string, stream: NodeJS.WriteStream = process.stderr): Progress {
   if (!stream.isTTY) return { show: () => undefined, end: () => undefined };
-  const startedAtMs = performance.now();
+  const startedAtMs = systemClock.monotonic();
   let shownAtMs = Number.NEGATIVE_INFINITY;
   return {
     show(done, of) {
-      const nowMs = performance.now();
+      const nowMs = systemClock.monotonic();
       if (nowMs - shownAtMs < intervalMs) return;
       shownAtMs = nowMs;
       const rate = Math.round((done * 1000) / Math.max(nowMs - startedAtMs, 1));

@@ -4,12 +4,14 @@ import { Command } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { configCommand } from './commands/config.ts';
 import { demoCommand } from './commands/demo.ts';
+import { eraseCommand } from './commands/erase.ts';
 import { exportCommand } from './commands/export.ts';
 import { fsckCommand } from './commands/fsck.ts';
 import { grantCommand } from './commands/grant.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { keysCommand } from './commands/keys.ts';
 import { logCommand } from './commands/log.ts';
+import { pruneCommand } from './commands/prune.ts';
 import { quickstartCommand } from './commands/quickstart.ts';
 import { serveCommand } from './commands/serve.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -29,6 +31,8 @@ for (const add of [
   verifyCommand,
   exportCommand,
   fsckCommand,
+  pruneCommand,
+  eraseCommand,
   logCommand,
   witnessCommand,
   configCommand,

@@ -45,6 +45,7 @@ export async function openDelivery(options: DeliveryOptions): Promise<Delivery> 
     intervalMs: bounds.storeMeasureIntervalMs,
     telemetry,
   });
+  telemetry.retentionKnown({ isUnlimited: config.auditRetentionDays === undefined });
   const recorder = recordWhileSound(options.recorder, watermark.assertRoom);
   const store = createSpoolStore(pool);
   const sink = await openEventSink({ config, recorder, store, clock, telemetry });

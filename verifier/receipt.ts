@@ -106,7 +106,7 @@ async function lookAtInclusion(list: Checklist, receipt: Receipt, checkpoint: Ch
     const { record, leafIndex, treeSize, proof } = receipt;
     demand(treeSize === undefined || treeSize === checkpoint.size, 'The tree size is not that of the checkpoint.');
     const isProven = await isIncluded(await leafHash(utf8(record)), leafIndex, checkpoint, proof);
-    demand(isProven, `It is not proven to be record ${leafIndex} of ${checkpoint.size}.`);
-    return `it is record ${leafIndex} of ${checkpoint.size}`;
+    demand(isProven, `It is not proven to have the index ${leafIndex} among ${checkpoint.size} records.`);
+    return `it has the index ${leafIndex} among ${checkpoint.size} records`;
   });
 }

@@ -4,37 +4,44 @@ import { copyQuery } from '../../src/storage/copy-query.ts';
 import type { Later } from './cleanup.ts';
 import type { Contender, Turn } from './rounds.ts';
 
-const columns =
-  'event_id, ts, outcome, surface_id, team_id, agent_id, session_id, correlation_id, event_type, server_id, tool, leaf_hash, canon, details';
-
 export interface RawCopy {
   readonly contender: (name: string, rowsPerCopy: number) => Contender;
 }
 
-/** Takes the rows that the log holds now, which must be at least `rowsMax`, as what is copied. */
+/** Rows in COPY's text format without what must be new in each copy: the sequence and the event id. */
+interface Rows {
+  readonly columns: string;
+  readonly tails: readonly string[];
+}
+
+/** Takes the newest `rowsMax` rows of the log as what is copied. Throws when it holds fewer. */
 export async function prepareRawCopy(url: string, rowsMax: number, later: Later): Promise<RawCopy> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   later(() => client.end());
   await client.query('CREATE TABLE bench_twin (LIKE audit_event INCLUDING ALL)');
-  const tails = await rowTails(client, rowsMax);
+  const rows = await readRows(client, rowsMax);
   const counter = { next: 0 };
   return {
     contender: (name, rowsPerCopy) => ({
       name,
-      run: (seconds) => copyFor(client, tails, rowsPerCopy, counter, seconds),
+      run: (seconds) => copyFor(client, rows, rowsPerCopy, counter, seconds),
     }),
   };
 }
 
-/** The rows in COPY's text format without what must be new in each copy: the sequence and the event id. */
-async function rowTails(client: pg.Client, rowsMax: number): Promise<string[]> {
-  const { rows } = await client.query<Record<string, string | null>>(
-    `SELECT ${columns.replace('ts,', 'ts::text,').replace('leaf_hash', "'\\x' || encode(leaf_hash, 'hex') AS leaf_hash")}
-       FROM audit_event ORDER BY seq DESC LIMIT ${rowsMax}`,
+async function readRows(client: pg.Client, rowsMax: number): Promise<Rows> {
+  const names = await client.query<{ name: string }>(
+    `SELECT attname AS name FROM pg_attribute WHERE attrelid = 'audit_event'::regclass AND attnum > 0
+        AND NOT attisdropped AND attname NOT IN ('seq', 'event_id') ORDER BY attnum`,
   );
+  const columns = names.rows.map(({ name }) => name);
+  const { rows } = await client.query<(string | null)[]>({
+    text: `SELECT ${columns.map((name) => `${name}::text`).join(', ')} FROM audit_event ORDER BY seq DESC LIMIT ${rowsMax}`,
+    rowMode: 'array',
+  });
   if (rows.length < rowsMax) throw new Error(`The log holds ${rows.length} records, and ${rowsMax} are to be copied.`);
-  return rows.map(({ event_id: _, ...row }) => Object.values(row).map(field).join('\t'));
+  return { columns: columns.join(', '), tails: rows.map((row) => row.map(field).join('\t')) };
 }
 
 function field(value: string | null): string {
@@ -44,7 +51,7 @@ function field(value: string | null): string {
 /** Only the COPY is timed and not the making of its text, so that it is as raw as it can be. */
 async function copyFor(
   client: pg.Client,
-  tails: readonly string[],
+  { columns, tails }: Rows,
   rowsPerCopy: number,
   counter: { next: number },
   seconds: number,
@@ -54,7 +61,7 @@ async function copyFor(
   while (spentMs < seconds * 1000) {
     const text = batchText(tails.slice(0, rowsPerCopy), counter);
     const startedAtMs = performance.now();
-    await copyQuery(client, `COPY bench_twin (seq, ${columns}) FROM STDIN`, Buffer.from(text));
+    await copyQuery(client, `COPY bench_twin (seq, event_id, ${columns}) FROM STDIN`, Buffer.from(text));
     spentMs += performance.now() - startedAtMs;
     operations += rowsPerCopy;
   }
@@ -67,6 +74,5 @@ function batchText(tails: readonly string[], counter: { next: number }): string 
 
 /** Ids that grow as those of the log do, so that the index is filled in the same way. */
 function idOf(n: number): string {
-  const hex = n.toString(16).padStart(12, '0');
-  return `01900000-0000-7000-8000-${hex}`;
+  return `01900000-0000-7000-8000-${n.toString(16).padStart(12, '0')}`;
 }

@@ -61,29 +61,37 @@ export function memoryFacts(load: string, before: Memory, after: Memory): Facts 
 export function reportMarkdown(report: Report): string {
   const environment = Object.entries(report.environment).map(([name, value]) => `${name} ${value}`);
   return [
-    `\`${report.command}\` (${environment.join(', ')})`,
+    `\`${report.command}\`${environment.length === 0 ? '' : ` (${environment.join(', ')})`}`,
     ...report.sections.map(sectionMarkdown),
     ...report.facts.map(({ title, rows }) => `**${title}**\n\n${table(['what', 'value'], rows)}`),
-    budgetTable(report.budgets),
+    `**Budgets**\n\n${budgetTable(report.budgets)}`,
   ].join('\n\n');
 }
 
 function sectionMarkdown({ title, unit, measurements, reference }: Section): string {
-  const meters = [...new Set(measurements.flatMap(({ cpuUs }) => Object.keys(cpuUs)))];
-  const base = measurements.find(({ name }) => name === reference)?.perSecond ?? Number.NaN;
+  const base = measurements.find(({ name }) => name === reference);
   const head = ['', `${unit}/s`, `ratio to ${reference}`, 'p50 ms', 'p90 ms', 'p99 ms', 'errors', 'turns'];
   const rows = measurements.map((measured) => [
     measured.name,
     figure(measured.perSecond),
-    figure(measured.perSecond / base),
+    figure(measured.perSecond / (base?.perSecond ?? Number.NaN)),
     figure(measured.latencyMs?.p50),
     figure(measured.latencyMs?.p90),
     figure(measured.latencyMs?.p99),
     String(measured.errors),
     spread(measured.perSecondOfTurns),
-    ...meters.map((meter) => figure(measured.cpuUs[meter])),
   ]);
-  return `**${title}**\n\n${table([...head, ...meters.map((meter) => `µs CPU ${meter}`)], rows)}`;
+  return `**${title}**\n\n${table(head, rows)}\n\n${cpuTable(measurements)}`;
+}
+
+/** CPU time, which tells more than rates do where others use the machine too. */
+function cpuTable(measurements: readonly Measurement[]): string {
+  const meters = [...new Set(measurements.flatMap(({ cpuUs }) => Object.keys(cpuUs)))];
+  const rows = measurements.map(({ name, cpuUs }) => {
+    const all = Object.values(cpuUs).reduce((sum, micros) => sum + micros, 0);
+    return [name, figure(all), ...meters.map((meter) => figure(cpuUs[meter]))];
+  });
+  return meters.length === 0 ? '' : table(['CPU µs for one', 'all', ...meters], rows);
 }
 
 function spread(rates: readonly number[]): string {
@@ -98,7 +106,7 @@ export function budgetTable(budgets: readonly Budget[]): string {
     bar(budget, budget.aim),
     verdict(budget),
   ]);
-  return `**Budgets**\n\n${table(['budget', 'measured', 'must', 'aim', 'reached'], rows)}`;
+  return `${table(['budget', 'measured', 'must', 'aim', 'reached'], rows)}`;
 }
 
 function bar({ better }: Budget, value: number | undefined): string {

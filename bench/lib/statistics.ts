@@ -38,9 +38,9 @@ export function verdict({ value, must, aim, better }: Budget): 'aim' | 'must' | 
   return reaches(must) ? 'must' : 'missed';
 }
 
-/** Three significant digits, and all digits before the point. */
+/** Three significant digits, all digits before the point, and nothing finer than a thousandth. */
 export function figure(value: number | undefined): string {
   if (value === undefined || Number.isNaN(value)) return '';
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en-US');
-  return String(Number(value.toPrecision(3)));
+  return String(Number(value.toFixed(Math.abs(value) < 1 ? 3 : value < 10 ? 2 : 1)));
 }

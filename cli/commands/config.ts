@@ -13,8 +13,8 @@ interface Options {
 export function configCommand(program: Command): void {
   program
     .command('config')
-    .description('show the effective configuration, without secrets, and where each value comes from')
-    .option('--json', 'as JSON')
+    .description('Show the effective configuration, without secrets, and where each value comes from.')
+    .option('--json', 'answer as JSON')
     .action((options: Options, command: Command) => showConfig(options, command));
 }
 

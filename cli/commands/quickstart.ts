@@ -1,5 +1,5 @@
 /** `talos quickstart`: what `scripts/start.sh` needs of the gateway's own code, and the hints that it prints. */
-import { basename } from 'node:path';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { ensureLocalIssuer, grantLocally } from '../local-issuer.ts';
@@ -41,17 +41,19 @@ function addHints(quickstart: Command, clock: Clock): void {
   hints.action(
     reportingUsage(hints, async ({ dataDir, url }: HintOptions) => {
       const token = grantLocally(await ensureLocalIssuer(dataDir), clock, { subject, scope, ttlSec });
-      console.log(hintText(url, token, dataDirOption(dataDir)));
+      console.log(hintText(url, token, otherThanUsual(dataDir)));
     }),
   );
 }
 
-/** What commands need to be told of a data folder that is not the usual one. */
-function dataDirOption(dataDir: string): string {
-  return basename(dataDir) === '.talos' ? '' : ` --data-dir '${dataDir}'`;
+/** The data folder when commands have to be told of it: they look into that of the working folder. */
+function otherThanUsual(dataDir: string): string | undefined {
+  return resolve(dataDir) === resolve('.talos') ? undefined : dataDir;
 }
 
-function hintText(url: string, token: string, option: string): string {
+function hintText(url: string, token: string, dataDir: string | undefined): string {
+  const [option, variable] =
+    dataDir === undefined ? ['', ''] : [` --data-dir '${dataDir}'`, `TALOS_DATA_DIR='${dataDir}' `];
   return `The gateway answers at ${url}
 
 Call a tool, with a capability that is valid for a day:
@@ -64,5 +66,5 @@ Call a tool, with a capability that is valid for a day:
 See its record:     curl -s '${url}/api/events?limit=1'
 Watch a whole tour: ./scripts/talos demo --url ${url}${option}
 Read the API docs:  ${url}/docs
-Stop the gateway:   ${option === '' ? '' : 'TALOS_DATA_DIR=… '}./scripts/start.sh --stop`;
+Stop the gateway:   ${variable}./scripts/start.sh --stop`;
 }

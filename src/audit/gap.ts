@@ -43,7 +43,10 @@ interface Gap {
 export async function startLossySink(options: LossySinkOptions): Promise<EventSink> {
   const { recorder, clock, telemetry } = options;
   let gap = await readGap(options.file);
-  let telling: Promise<void> | undefined;
+  // What the record under way tells of.
+  let telling: Gap | undefined;
+  let round: Promise<void> | undefined;
+  let written: Promise<void> = Promise.resolve();
 
   async function submit(drafts: readonly EventDraft[]): Promise<Submitted> {
     const recorded = recorder.recordAll(drafts);
@@ -70,41 +73,46 @@ export async function startLossySink(options: LossySinkOptions): Promise<EventSi
     const isFirst = gap === undefined;
     gap = merged(gap, { fromMs: nowMs, toMs: nowMs, count, isMinimum: false });
     telemetry.eventsUnrecorded(count, reason);
-    if (isFirst) void write();
+    if (isFirst) void writeDown();
   }
 
-  async function write(): Promise<void> {
-    if (gap === undefined) return;
-    await writeDurably(options.file, JSON.stringify(gap)).catch((error) =>
+  /** Makes the file say what has no record yet. */
+  function writeDown(): Promise<void> {
+    written = written.then(async () => {
+      const open = merged(telling, gap);
+      if (open === undefined) await rm(options.file, { force: true });
+      else await writeDurably(options.file, JSON.stringify(open));
+    });
+    written = written.catch((error) =>
       telemetry.log.error(`the gap of the log cannot be written down: ${describeError(error)}`),
     );
+    return written;
   }
 
   /** One record for all that was lost until now. What is lost meanwhile makes the next one. */
   async function tell(): Promise<void> {
+    if (gap === undefined) return;
     const told = gap;
-    if (told === undefined) return;
-    await write();
+    telling = told;
     gap = undefined;
+    await writeDown();
     try {
       await recorder.recordAll([gapDraft(told)]);
+      telemetry.gapRecorded({ events: told.count, from: timeOf(told.fromMs), to: timeOf(told.toMs) });
     } catch {
       // A record that was written after all counts the gap twice; nothing goes uncounted.
       gap = merged(told, gap);
-      return;
+    } finally {
+      telling = undefined;
     }
-    telemetry.gapRecorded({ events: told.count, from: timeOf(told.fromMs), to: timeOf(told.toMs) });
-    if (gap === undefined) await rm(options.file, { force: true });
-    else await write();
+    if (gap === undefined) await writeDown();
   }
 
   function tellOnce(): Promise<void> {
-    telling ??= tell()
-      .catch((error) => telemetry.log.error(`the gap of the log: ${describeError(error)}`))
-      .finally(() => {
-        telling = undefined;
-      });
-    return telling;
+    round ??= tell().finally(() => {
+      round = undefined;
+    });
+    return round;
   }
 
   const timer = setInterval(() => void tellOnce(), options.retryMs);
@@ -114,9 +122,9 @@ export async function startLossySink(options: LossySinkOptions): Promise<EventSi
     submit,
     async close() {
       clearInterval(timer);
-      await telling;
+      await round;
       await tellOnce();
-      await write();
+      await writeDown();
     },
   };
 }
@@ -161,7 +169,6 @@ function gapDraft({ fromMs, toMs, count, isMinimum }: Gap): EventDraft {
     principal: gatewayItself,
     http: { method, path: template, statusCode: 200 },
     resource: { type: 'log', id: 'audit' },
-    requests: 0,
     meta: {
       event_type: 'audit_gap',
       gap_from: timeOf(fromMs),

@@ -1,6 +1,6 @@
 /**
  * What a record's `meta` may hold is said by its surface. A key that the surface does not list is dropped before the
- * record is hashed, and the record says that this happened (contract 2.1).
+ * record is hashed, and the record says that this happened.
  */
 import type { EventDraft } from '../core/audit-event.ts';
 import { type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';

@@ -6,7 +6,7 @@
  * that the caller was told so before or at its deadline; it never means that the event is silently gone.
  */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
@@ -114,9 +114,8 @@ export class CommitPool {
   }
 
   async #run(): Promise<void> {
-    // Yield once, so that events of requests that arrived in the same turn share the batch.
-    await Promise.resolve();
-    while (this.#queue.length > 0) await this.#commit(this.#takeBatch());
+    // Only after all else that this turn of the event loop has read: what arrives together then shares a batch.
+    for (await turn(); this.#queue.length > 0; await turn()) await this.#commit(this.#takeBatch());
     this.#running = undefined;
   }
 

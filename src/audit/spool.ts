@@ -4,6 +4,7 @@
  *
  * Every group has a name that commits with its records, also on the first attempt, so a commit in doubt is found. While
  * anything is in the spool everything new goes behind it: no event overtakes another that was answered before it came.
+ * When little is left of it, what comes waits until that is recorded: steady load would keep the spool from ending.
  */
 import { randomUUID } from 'node:crypto';
 import { deserialize, serialize } from 'node:v8';
@@ -45,8 +46,16 @@ export function startSpool(options: SpoolOptions): EventSink {
   let nextNumber = 0;
   let isClosed = false;
   let draining: Promise<void> | undefined;
+  // Settles when a segment is in the log, or could not be recorded after all.
+  let step: Promise<unknown> | undefined;
+  let waiting = 0;
 
   async function submit(drafts: readonly EventDraft[]): Promise<Submitted> {
+    while (step !== undefined && folder.bytes <= bounds.spoolSegmentBytesMax && waiting < bounds.spoolWaitersMax) {
+      waiting++;
+      await step;
+      waiting--;
+    }
     const number = nextNumber++;
     if (!folder.isEmpty) return await spool({ name: { run, number }, drafts });
     attempted.add(number);
@@ -85,18 +94,31 @@ export function startSpool(options: SpoolOptions): EventSink {
   }
 
   async function drainAll(): Promise<void> {
+    let isWritable = false;
     while (!isClosed) {
       try {
         // Taking a segment closes it to appends, so not before the log can be written.
-        await recorder.recordAll([]);
-        const segment = await folder.oldest();
-        if (segment === undefined) return;
-        await drainSegment(segment);
+        if (!isWritable) await recorder.recordAll([]);
+        const draining = drainOldest();
+        step = draining.catch(() => undefined);
+        isWritable = await draining;
+        if (!isWritable) return;
       } catch (error) {
+        isWritable = false;
+        step = undefined;
         if (!isPassing(error)) telemetry.spoolFailed(describeError(error));
         await pause.wait(options.retryMs);
+      } finally {
+        step = undefined;
       }
     }
+  }
+
+  /** False when there is nothing to drain. */
+  async function drainOldest(): Promise<boolean> {
+    const segment = await folder.oldest();
+    if (segment !== undefined) await drainSegment(segment);
+    return segment !== undefined;
   }
 
   async function drainSegment(segment: Segment): Promise<void> {

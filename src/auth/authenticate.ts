@@ -32,9 +32,8 @@ export interface Caller<Authority extends CapabilityHolder> {
 }
 
 /**
- * `bearer`: a Bearer header is demanded in every mode (contract 1.7). `open`: nobody need say who they are; what the
- * surface allows to strangers is for policy to say. `admin`: as `bearer`, but the admin secret is taken too, and a wrong
- * credential is a 403 (contract 7.3).
+ * `bearer`: a Bearer header is demanded in every mode. `open`: nobody need say who they are; what the surface allows to
+ * strangers is for policy to say. `admin`: as `bearer`, but the admin secret is taken too, and a wrong credential is a 403.
  */
 export type AuthenticationDemand = 'bearer' | 'open' | 'admin';
 

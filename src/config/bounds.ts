@@ -17,6 +17,7 @@ export const bounds = {
   pathParameterCharsMax: 1024,
   jsonDepthMax: 32,
   requestIdCharsMax: 128,
+  requestFaultsMax: 20,
   serviceProbeTimeoutMs: 2_000,
   readinessMs: 1_000,
   listEventsDefault: 100,
@@ -47,6 +48,7 @@ export const bounds = {
   upstreamResponseDepthMax: 256,
   upstreamGoodbyeTimeoutMs: 1_000,
   upstreamStreamResumesMax: 16,
+  upstreamGoodbyesInFlightMax: 64,
   toolsPerServerMax: 2_000,
   toolListPagesMax: 100,
   toolListBytesMax: 16 * 1024 * 1024,
@@ -57,8 +59,11 @@ export const bounds = {
   toolSchemaDepthMax: 32,
   toolDefinitionDepthMax: 128,
   validatorCacheEntriesMax: 4_096,
+  validatorCompileMsMax: 1_000,
   validationErrorsMax: 10,
   validationExplainBytesMax: 64 * 1024,
+  // Nothing else happens meanwhile; nearly all inputs take microseconds.
+  validationMsMax: 250,
   patternSubjectCharsMax: 4_096,
   stdioStartTimeoutMs: 15_000,
   stdioStopGraceMs: 2_000,
@@ -70,6 +75,7 @@ export const bounds = {
 
   // The record
   recordBytesMax: 65_535,
+  recordNameCharsMax: 200,
   metaKeysMax: 32,
   metaStringCharsMax: 1024,
   detailsBytesMax: 1024 * 1024,
@@ -88,6 +94,8 @@ export const bounds = {
   spoolBytesDefault: 256 * 1024 * 1024,
   spoolSegmentBytesMax: 8 * 1024 * 1024,
   spoolRetryMs: 1_000,
+  // Requests that wait for the end of the spool rather than going behind it.
+  spoolWaitersMax: 1_000,
   spoolPruneIntervalMs: 60_000,
   unrecordedDeadlineMs: 1_000,
   gapRetryMs: 1_000,
@@ -130,6 +138,10 @@ export const bounds = {
   // Clients repeat within minutes; a day outlasts a queue of theirs that was down over night.
   idempotencyKeptSec: 86_400,
   idempotencyPruneIntervalMs: 60_000,
+  maintenanceIntervalMs: 60_000,
+  pruneIntervalMs: 3_600_000,
+  retentionDaysMax: 36_500,
+  erasableKeysMax: 64,
   reconcileIntervalMs: 10_000,
   writerSilentMs: 60_000,
   // Summaries: distinct keys between two of them, beyond which everything shares one. A stranger can have a few

@@ -37,6 +37,9 @@ export interface Config {
   readonly logAnchorFiles: readonly string[];
   readonly logAnchorUrls: readonly string[];
   readonly logAnchorIntervalMs: number;
+  /** Undefined keeps all records for ever. */
+  readonly auditRetentionDays: number | undefined;
+  readonly auditErasable: readonly string[];
   readonly auditOnFailure: AuditOnFailure;
   /** Undefined means `spool` in the data folder. */
   readonly auditSpoolDir: string | undefined;

@@ -2,10 +2,12 @@
  * Turns one raw value, a string of the environment or a node of the file, into a typed one, or into the predicate of
  * the sentence that refuses it ("must be …"). Addresses are never quoted back, because they may carry a password.
  */
+
 import { isIP } from 'node:net';
 import { verifierOfKey } from '../core/cosignature.ts';
 import { parseDid } from '../core/did.ts';
 import { cosignature } from '../core/note-key.ts';
+import { gatewayMetaKeys } from '../core/surfaces.ts';
 import { bounds } from './bounds.ts';
 import { Secret } from './secret.ts';
 
@@ -100,6 +102,13 @@ export const parseLabel: Parser<string> = (raw) =>
   typeof raw === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(raw)
     ? accept(raw)
     : refuse(`must be 1 to 63 letters, digits, ".", "_" or "-", and begin with a letter or digit, not ${quote(raw)}`);
+
+/** A key of metadata that clients choose; those that the gateway writes mean something and stay readable. */
+export const parseErasable: Parser<string> = (raw) => {
+  const isKey = typeof raw === 'string' && /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/.test(raw) && raw !== '__proto__';
+  if (!isKey) return refuse(`must be keys of 1 to 64 letters, digits, "_", "." or "-", not ${quote(raw)}`);
+  return gatewayMetaKeys.has(raw) ? refuse(`must not hold ${raw}, which the gateway itself writes`) : accept(raw);
+};
 
 /** The name of a log, as checkpoints and keys carry it (C2SP signed-note: no white space, no plus sign). */
 export const parseLogName: Parser<string> = (raw) =>

@@ -4,10 +4,10 @@
  * servers are not in it, because they are a list of their own (`servers.ts`).
  */
 import { bounds } from './bounds.ts';
+import { logSettings } from './log-settings.ts';
 import {
   type Parsed,
   parseBoolean,
-  parseCommand,
   parseDatabaseUrl,
   parseHost,
   parseHttpUrl,
@@ -15,41 +15,21 @@ import {
   parseIssuer,
   parseLabel,
   parseList,
-  parseLogName,
   parseOrigin,
   parsePath,
   parseProxy,
   parseSecret,
-  parseSize,
   parseText,
-  parseWitness,
   parseWord,
 } from './parse.ts';
 import type { Secret } from './secret.ts';
+import { type Setting, setting } from './setting.ts';
+
+export type { AuditOnFailure } from './log-settings.ts';
+export type { Setting } from './setting.ts';
 
 export type Mode = 'development' | 'production';
-/** What becomes of reported events when the log cannot be written. Everything else that needs a record is refused. */
-export type AuditOnFailure = 'fail_operation' | 'spool' | 'continue';
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
-
-export interface Setting<T> {
-  /** Names in the environment, strongest first. */
-  readonly env: readonly string[];
-  /** Keys of the file, strongest first. The first is ours; dotted ones belong to the older file layout. */
-  readonly file: readonly [string, ...string[]];
-  /** Reads a raw value. `name` is the environment name or file key that it came by. */
-  readonly parse: (raw: unknown, name: string) => Parsed<T>;
-  readonly default: T;
-  /** How the default is told in the documentation where the value itself does not tell it. */
-  readonly defaultText?: string;
-  readonly meaning: string;
-  /** Names of one layer that disagree stop the start; without this the strongest name wins with a warning. */
-  readonly mustAgree?: true;
-  readonly secret?: true;
-}
-
-/** Keeps the type of each entry, which `Values` below is made of. */
-const setting = <T>(entry: Setting<T>): Setting<T> => entry;
 
 const namedModes = {
   development: 'development',
@@ -125,119 +105,7 @@ export const settings = {
     meaning:
       'JSON file that says which tools only read (`tools`: `tool_server`, `tool_name`, `tool_class`). A call of any other tool is on record before it is sent.',
   }),
-  logKeyFile: setting<string | undefined>({
-    env: ['TALOS_LOG_KEY_FILE'],
-    file: ['log_key_file'],
-    parse: parsePath,
-    default: undefined,
-    defaultText: '`log.key` in the data folder, made at the first start',
-    meaning:
-      'File with the key that signs checkpoints of the log. All gateways on one database need the same; keep a copy elsewhere.',
-  }),
-  logOrigin: setting<string | undefined>({
-    env: ['TALOS_LOG_ORIGIN'],
-    file: ['log_origin'],
-    parse: parseLogName,
-    default: undefined,
-    defaultText: 'a random name',
-    meaning:
-      'Name of the log in its checkpoints, such as `gateway.example.com/audit`. It is set once, by the first start.',
-  }),
-  logKeyCommand: setting<readonly string[] | undefined>({
-    env: ['TALOS_LOG_KEY_COMMAND'],
-    file: ['log_key_command'],
-    parse: parseCommand,
-    default: undefined,
-    meaning:
-      'Program that prints that key, for keys that live in a key service: a list of the program and its arguments, as JSON in the environment. It is run at the start, without a shell; in place of a key file.',
-  }),
-  logWitnesses: setting<readonly string[]>({
-    env: ['TALOS_LOG_WITNESSES'],
-    file: ['log_witnesses'],
-    parse: parseList(parseWitness),
-    default: [],
-    meaning:
-      'Witnesses that are asked to cosign each checkpoint (C2SP tlog-witness): `<verifier key> <address>`, the address being that in front of `/add-checkpoint`.',
-  }),
-  logWitnessQuorum: setting<number | undefined>({
-    env: ['TALOS_LOG_WITNESS_QUORUM'],
-    file: ['log_witness_quorum'],
-    parse: parseInteger(1, bounds.witnessesMax, 'a number of witnesses'),
-    default: undefined,
-    defaultText: 'more than half of them',
-    meaning:
-      'How many witnesses are enough. A checkpoint with fewer is published with a warning; as many that have cosigned another history stop the gateway.',
-  }),
-  logAnchorFiles: setting<readonly string[]>({
-    env: ['TALOS_LOG_ANCHOR_FILES'],
-    file: ['log_anchor_files'],
-    parse: parseList(parsePath),
-    default: [],
-    meaning:
-      'Files, best on another volume, that checkpoints are appended to. At the start the database must continue the newest one.',
-  }),
-  logAnchorUrls: setting<readonly string[]>({
-    env: ['TALOS_LOG_ANCHOR_URLS'],
-    file: ['log_anchor_urls'],
-    parse: parseList(parseHttpUrl),
-    default: [],
-    meaning: 'Addresses that checkpoints are sent to by POST, as plain text.',
-  }),
-  logAnchorIntervalSec: setting<number>({
-    env: ['TALOS_LOG_ANCHOR_INTERVAL_SECONDS'],
-    file: ['log_anchor_interval_seconds'],
-    parse: parseInteger(0, bounds.anchorIntervalSecMax, 'a number of seconds'),
-    default: bounds.anchorIntervalSecDefault,
-    meaning: 'At most one checkpoint in this time is anchored; with 0 each is.',
-  }),
-  auditOnFailure: setting<AuditOnFailure>({
-    env: ['TALOS_AUDIT_ON_FAILURE'],
-    file: ['audit_on_failure'],
-    parse: parseWord<AuditOnFailure>({ fail_operation: 'fail_operation', spool: 'spool', continue: 'continue' }),
-    default: 'fail_operation',
-    meaning:
-      'What becomes of events that clients report while the log cannot be written: `fail_operation` refuses them, `spool` keeps them on disk and records them later, `continue` answers without a record and counts them. Tool calls and all else are refused in any case.',
-  }),
-  auditSpoolDir: setting<string | undefined>({
-    env: ['TALOS_AUDIT_SPOOL_DIR'],
-    file: ['audit_spool_dir'],
-    parse: parsePath,
-    default: undefined,
-    defaultText: '`spool` in the data folder',
-    meaning:
-      'Folder for what the policies `spool` and `continue` keep, best on another volume than the store. Each gateway needs one of its own.',
-  }),
-  auditSpoolSize: setting<number>({
-    env: ['TALOS_AUDIT_SPOOL_SIZE'],
-    file: ['audit_spool_size'],
-    parse: parseSize(bounds.spoolBytesMin),
-    default: bounds.spoolBytesDefault,
-    defaultText: '`256MiB`',
-    meaning: 'How much the spool may hold; when it is full, events are refused.',
-  }),
-  auditUrl: setting<string | undefined>({
-    env: ['TALOS_AUDIT_URL', 'AUDIT_SINK_URL'],
-    file: ['audit_url'],
-    parse: parseHttpUrl,
-    default: undefined,
-    meaning:
-      'External audit service that all records are also delivered to, in order and at least once, by `POST …/api/events/ingest`. No answer waits for it.',
-  }),
-  storeSizeWarn: setting<number | undefined>({
-    env: ['TALOS_STORE_SIZE_WARN'],
-    file: ['store_size_warn'],
-    parse: parseSize(1),
-    default: undefined,
-    meaning: 'Size of the database, such as `80GB`, from which on the gateway warns.',
-  }),
-  storeSizeStop: setting<number | undefined>({
-    env: ['TALOS_STORE_SIZE_STOP'],
-    file: ['store_size_stop'],
-    parse: parseSize(1),
-    default: undefined,
-    defaultText: 'none; the embedded store keeps 512 MiB of its volume free',
-    meaning: 'Size of the database from which on nothing that needs a record is accepted; reads go on.',
-  }),
+  ...logSettings,
   databaseUrl: setting<Secret | undefined>({
     env: ['TALOS_DATABASE_URL', 'DATABASE_URL', 'DATABASE_WRITE_URL', 'DB_HOST'],
     file: ['database_url'],

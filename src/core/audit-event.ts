@@ -8,6 +8,7 @@
 import { canonicalize, canonicalString } from './canonical-json.ts';
 import { type Count, countsOf } from './counters.ts';
 import { cursorOf } from './cursor.ts';
+import type { ErasableValue } from './erasable.ts';
 import { TalosError } from './errors.ts';
 import { sha256Hex } from './hash.ts';
 import type { JsonObject, JsonScalar, JsonValue } from './json.ts';
@@ -52,6 +53,8 @@ export interface Companions {
   readonly closesIntent?: string;
   /** The record is the first of a group that was submitted under a key; the others follow it in the same batch. */
   readonly reserves?: Reservation;
+  /** Values that the record holds commitments to. */
+  readonly erasable?: readonly ErasableValue[];
   /** The record is the first of a group that the spool may hold too: its name tells that it is in the log. */
   readonly spooled?: SpoolName;
 }
@@ -133,14 +136,19 @@ export function prepareEvent(draft: EventDraft, bounds: RecordBounds): PreparedE
   const middle = canonicalMiddle(draft, meta);
   if (Buffer.byteLength(middle) + spliceChars > bounds.recordBytesMax) throw new TalosError('RECORD_TOO_LARGE');
   const { companions } = draft;
+  if (erasableChars(companions) > bounds.detailsBytesMax) throw new TalosError('RECORD_TOO_LARGE');
   return {
     middle,
     keys: keysOf(draft),
     counts: companions?.opensIntent === true ? [] : draftCounts(draft),
     details,
-    size: middle.length + (details?.length ?? 0),
+    size: middle.length + (details?.length ?? 0) + erasableChars(companions),
     ...(companions === undefined ? {} : { companions }),
   };
+}
+
+function erasableChars(companions: Companions | undefined): number {
+  return (companions?.erasable ?? []).reduce((chars, { key, value }) => chars + key.length + value.length, 0);
 }
 
 function canonicalMiddle(draft: EventDraft, meta: EventDraft['meta']): string {

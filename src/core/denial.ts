@@ -1,6 +1,6 @@
 /**
- * Why a request was refused, in the nine words that existing clients know (contract of the event model). A finer machine
- * word goes to the record; the outside sentence is fixed per reason and reveals nothing about the deployment.
+ * Why a request was refused, in the nine words that existing clients know. A finer machine word goes to the record; the
+ * outside sentence is fixed per reason and reveals nothing about the deployment.
  */
 import type { ErrorCode } from './errors.ts';
 

@@ -10,8 +10,8 @@ import type { JsonObject, JsonValue } from './json.ts';
 
 export interface ErasableValue {
   readonly key: string;
-  /** 32 random bytes. */
-  readonly salt: Buffer;
+  /** hex of 32 random bytes. */
+  readonly salt: string;
   /** Canonical JSON of the value. */
   readonly value: string;
 }
@@ -20,7 +20,7 @@ const saltBytes = 32;
 
 /** What stands in the record in place of the value. */
 export function commitment({ salt, value }: Pick<ErasableValue, 'salt' | 'value'>): string {
-  return `sha256:${sha256Hex(Buffer.concat([salt, Buffer.from(value, 'utf8')]))}`;
+  return `sha256:${sha256Hex(Buffer.concat([Buffer.from(salt, 'hex'), Buffer.from(value, 'utf8')]))}`;
 }
 
 /** Takes the members with these keys out of `metadata`: commitments stay in their place, and the values come back apart. */
@@ -31,7 +31,7 @@ export function withCommitments(
   const erasable: ErasableValue[] = [];
   const committed = Object.entries(metadata).map(([key, value]): [string, JsonValue] => {
     if (!keys.has(key)) return [key, value];
-    const hidden = { key, salt: randomBytes(saltBytes), value: canonicalize(value) };
+    const hidden = { key, salt: randomBytes(saltBytes).toString('hex'), value: canonicalize(value) };
     erasable.push(hidden);
     return [key, commitment(hidden)];
   });

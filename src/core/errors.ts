@@ -82,6 +82,11 @@ export const errorTable = {
     retryable: false,
   },
   RECORD_TOO_LARGE: { status: 413, message: 'The event is larger than a record may be.', retryable: false },
+  RECORD_PRUNED: {
+    status: 410,
+    message: 'The retention of this log has dropped records of that time; only their hashes are kept.',
+    retryable: false,
+  },
   STORE_UNAVAILABLE: { status: 503, message: 'The store cannot be read. Try again.', retryable: true },
 
   // The gateway

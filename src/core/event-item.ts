@@ -1,6 +1,6 @@
 /**
- * What clients see of a record: the superset item that dashboards, terminals and SDKs of every generation can read
- * (contract 2.6). The strict record stays the truth; this is a view of it.
+ * What clients see of a record: the superset item that dashboards, terminals and SDKs of every generation can read. The
+ * strict record stays the truth; this is a view of it.
  */
 import type { Outcome } from './audit-event.ts';
 import { cursorOf } from './cursor.ts';
@@ -16,6 +16,8 @@ export interface LoggedEvent {
   /** The leaf that entered the tree. */
   readonly leafHash: Buffer;
   readonly details: string | null;
+  /** Canonical JSON by key of values that the record only commits to. */
+  readonly erasable?: Readonly<Record<string, string>>;
 }
 
 /** The outcome in the words of clients. */
@@ -36,7 +38,7 @@ export function toItem(event: LoggedEvent): JsonObject {
   const meta = objectAt(record, 'meta');
   const resource = objectAt(record, 'resource');
   const details = event.details === null ? {} : (JSON.parse(event.details) as JsonObject);
-  const metadata = { ...details, ...meta };
+  const metadata = { ...details, ...meta, ...revealed(event.erasable) };
   const reason = meta['denial_reason'];
   return {
     schema_version: '1',
@@ -69,6 +71,11 @@ export function toItem(event: LoggedEvent): JsonObject {
     http: objectAt(record, 'http'),
     schema_id: textAt(record, 'schema_id'),
   };
+}
+
+/** The values in place of the commitments that the record holds, until they are erased. */
+function revealed(erasable: LoggedEvent['erasable'] = {}): JsonObject {
+  return Object.fromEntries(Object.entries(erasable).map(([key, value]) => [key, JSON.parse(value) as JsonValue]));
 }
 
 function principalOf(principal: JsonObject): JsonObject {

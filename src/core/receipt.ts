@@ -10,7 +10,7 @@ import { parseNote } from './note.ts';
 import { parseJsonStrict } from './strict-json.ts';
 import { proofHashesMax, type TlogProof } from './tlog-proof.ts';
 
-export const receiptFormat = 'talos.receipt/v1';
+const receiptFormat = 'talos.receipt/v1';
 
 export interface Receipt {
   /** The canonical record: as UTF-8 the data of the leaf. */

@@ -144,9 +144,20 @@ export const surfaces = {
     'pruned_policy',
     'pruned_root',
   ]),
-  'log.erasure': internal('log.erasure', ['event_type', 'erased_event_id', 'erased_agent_id', 'erased_key', 'erased_count']),
+  'log.erasure': internal('log.erasure', [
+    'event_type',
+    'erased_event_id',
+    'erased_agent_id',
+    'erased_key',
+    'erased_count',
+  ]),
   'log.key.rotate': internal('log.key.rotate', ['event_type', 'old_key_ids', 'new_key_id', 'old_keys_kept']),
 } as const satisfies Record<string, Surface>;
+
+/** Every `meta` key that the gateway itself writes into its records. */
+export const gatewayMetaKeys: ReadonlySet<string> = new Set(
+  Object.values<Surface>(surfaces).flatMap(({ metaKeys }) => (metaKeys === 'any' ? [] : metaKeys)),
+);
 
 export type SurfaceId = keyof typeof surfaces;
 

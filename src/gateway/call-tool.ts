@@ -3,6 +3,7 @@
  * only after its record is durable; when the log cannot be written, nothing is called.
  */
 import type { Recorder } from '../audit/recorder.ts';
+import { bounds } from '../config/bounds.ts';
 import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
 import { canonicalize } from '../core/canonical-json.ts';
 import type { Clock } from '../core/clock.ts';
@@ -12,7 +13,13 @@ import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import { surfaces } from '../core/surfaces.ts';
 import type { ToolClass, ToolClassOf } from '../core/tool-class.ts';
-import type { CatalogTool, McpServer, Registry, UpstreamAnswer } from '../mcp/registry.ts';
+import {
+  type CatalogTool,
+  type McpServer,
+  type Registry,
+  serverNotFound,
+  type UpstreamAnswer,
+} from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
 import { type Allowed, decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -119,10 +126,6 @@ function denied(options: CallToolOptions, denial: Denial): Outcome {
 
 function failed(error: TalosError, dispatched = false): Outcome {
   return { kind: 'failed', error, dispatched };
-}
-
-function serverNotFound(serverId: string): TalosError {
-  return new TalosError('SERVER_NOT_FOUND', { message: `Server '${serverId}' not found in gateway registry` });
 }
 
 /** The tool, or the error that says why there is none. */
@@ -276,12 +279,10 @@ function outcomeMeta(outcome: Outcome, caller: Caller): EventDraft['meta'] {
   }
 }
 
-const nameCharsMax = 200;
-
 /** A name as a record can hold it: cut, with a hash of the whole, when it is longer than the schema allows. */
 function shortName(name: string): string {
-  if (name.length <= nameCharsMax) return name;
-  return `${name.slice(0, nameCharsMax - 17)}#${sha256Hex(name).slice(0, 16)}`.toWellFormed();
+  if (name.length <= bounds.recordNameCharsMax) return name;
+  return `${name.slice(0, bounds.recordNameCharsMax - 17)}#${sha256Hex(name).slice(0, 16)}`.toWellFormed();
 }
 
 /** hex sha256 of JCS of `{method, params}`, without `_meta`. */

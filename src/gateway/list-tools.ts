@@ -3,7 +3,13 @@ import type { Denial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
-import type { CatalogTool, McpServer, Registry, ServerSummary } from '../mcp/registry.ts';
+import {
+  type CatalogTool,
+  type McpServer,
+  type Registry,
+  type ServerSummary,
+  serverNotFound,
+} from '../mcp/registry.ts';
 import { type Decision, decideByName, decideReach, type PolicyMode } from '../policy/decide.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Caller, RequestFacts } from './caller.ts';
@@ -47,7 +53,7 @@ export function createListTools(options: ListToolsOptions): ListTools {
   function find(serverId: string): McpServer {
     const server = registry.get(serverId);
     if (server !== undefined) return server;
-    throw new TalosError('SERVER_NOT_FOUND', { message: `Server '${serverId}' not found in gateway registry` });
+    throw serverNotFound(serverId);
   }
 
   return {

@@ -25,7 +25,7 @@ export interface ReadRecordsRequest extends ReadRequest, LogPart {}
 export interface ReadEvents {
   /** Newest first, or oldest first when `after` is given. `hasMore` is exact. */
   readonly list: (request: ListEventsRequest) => Promise<{ events: StoredEvent[]; hasMore: boolean }>;
-  /** Throws `NOT_FOUND` for an id that is not in the log or not the caller's to see. */
+  /** Throws `NOT_FOUND` for an id that is not in the log or not the caller's to see, `RECORD_PRUNED` for one too old. */
   readonly get: (request: ReadRequest & { readonly eventId: string }) => Promise<StoredEvent>;
   /** A part of the log for those who copy it, oldest first; a page that is not full may still not be the last one. */
   readonly records: (request: ReadRecordsRequest) => Promise<StoredEvent[]>;
@@ -53,7 +53,7 @@ export function createReadEvents(options: ReadEventsOptions): ReadEvents {
     async get(request) {
       const team = await permitted('events.get', request);
       const event = await events.get(request.eventId, team);
-      if (event === undefined) throw new TalosError('NOT_FOUND', { message: 'There is no such event.' });
+      if (event === undefined) throw await absence(events, request.eventId);
       return event;
     },
     async records(request) {
@@ -65,6 +65,12 @@ export function createReadEvents(options: ReadEventsOptions): ReadEvents {
       return await events.count({ ...request.filter, ...team });
     },
   };
+}
+
+/** Ids are in the order of the log, so of one that is older than all records it is known that it would be gone. */
+async function absence(events: EventReader, eventId: string): Promise<TalosError> {
+  if (await events.isPruned(eventId)) return new TalosError('RECORD_PRUNED');
+  return new TalosError('NOT_FOUND', { message: 'There is no such event.' });
 }
 
 /** A capability shows its own team's events; `*` and the development user without one see all. */

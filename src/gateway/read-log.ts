@@ -70,6 +70,8 @@ export function createReadLog(options: ReadLogOptions): ReadLog {
       const name = { level: 'entries', index: request.index, width: request.width } as const;
       await assertSigned(name);
       const canons = await options.events.canons(name.index * 256, name.width);
+      // What is signed has been there.
+      if (canons.length < name.width) throw new TalosError('RECORD_PRUNED');
       return encodeEntryBundle(canons.map((canon) => Buffer.from(canon, 'utf8')));
     },
     async consistency(from, to) {

@@ -6,6 +6,7 @@ import type { EventSink, Submitted } from '../audit/event-sink.ts';
 import { bounds } from '../config/bounds.ts';
 import type { EventDraft, Reservation } from '../core/audit-event.ts';
 import { canonicalize } from '../core/canonical-json.ts';
+import { withCommitments } from '../core/erasable.ts';
 import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonScalar, JsonValue } from '../core/json.ts';
@@ -15,7 +16,7 @@ import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { clientIpMember } from './refusal.ts';
 
-/** An event as clients send it (contract 1.4). */
+/** An event as clients send it. */
 export interface SubmittedEvent {
   readonly event_type: string;
   readonly actor: string;
@@ -41,6 +42,8 @@ export interface SubmitEventsOptions {
   readonly authorizeAction: AuthorizeAction;
   /** Where the events go, by the policy for a log that cannot be written. */
   readonly submit: EventSink['submit'];
+  /** Keys of metadata that records hold commitments to, while the values can be erased. */
+  readonly erasable: ReadonlySet<string>;
 }
 
 export type SubmitEvents = (request: SubmitEventsRequest) => Promise<Submitted>;
@@ -52,7 +55,7 @@ export type SubmitEvents = (request: SubmitEventsRequest) => Promise<Submitted>;
 export function createSubmitEvents(options: SubmitEventsOptions): SubmitEvents {
   return async (request) => {
     await options.authorizeAction(request.surfaceId, request.caller, request.facts);
-    const drafts = request.events.map((event) => eventDraft(request, event));
+    const drafts = request.events.map((event) => eventDraft(request, event, options.erasable));
     const submitted = await options.submit(underKey(request, drafts));
     const first = submitted.kind === 'recorded' ? submitted.committed[0] : undefined;
     if (first?.reservation === 'conflict') throw new TalosError('IDEMPOTENCY_CONFLICT', { auditRef: first.eventId });
@@ -71,13 +74,18 @@ function underKey({ idempotency, surfaceId, caller }: SubmitEventsRequest, draft
     bodyHash: sha256Hex(canonicalize(idempotency.body)),
     records: drafts.length,
   };
-  return [{ ...first, companions: { reserves } }, ...rest];
+  return [{ ...first, companions: { ...first.companions, reserves } }, ...rest];
 }
 
-function eventDraft(request: SubmitEventsRequest, event: SubmittedEvent): EventDraft {
+function eventDraft(
+  request: SubmitEventsRequest,
+  event: SubmittedEvent,
+  erasableKeys: ReadonlySet<string>,
+): EventDraft {
   const { caller, facts, surfaceId } = request;
   const { method, template } = surfaceOf(surfaceId);
-  const { meta, details } = splitMetadata(event.metadata ?? {});
+  const { metadata, erasable } = withCommitments(event.metadata ?? {}, erasableKeys);
+  const { meta, details } = splitMetadata(metadata);
   return {
     surfaceId,
     requestId: facts.requestId,
@@ -87,6 +95,7 @@ function eventDraft(request: SubmitEventsRequest, event: SubmittedEvent): EventD
     resource: { type: 'event', id: event.resource ?? event.event_type },
     meta: { ...meta, event_type: event.event_type, action: event.action, submitted_by: submitter(caller.principal) },
     ...(details === undefined ? {} : { details }),
+    ...(erasable.length === 0 ? {} : { companions: { erasable } }),
   };
 }
 

@@ -1,4 +1,4 @@
-/** The error object of a tool call, as clients of every generation read it (contract 5.1); HTTP stays 200 beside it. */
+/** The error object of a tool call, as clients of every generation read it; HTTP stays 200 beside it. */
 import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
 
 export interface ToolError {

@@ -3,6 +3,7 @@
  * envelope (code, message, retryable, request_id); a 5xx never carries inside detail.
  */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { bounds } from '../config/bounds.ts';
 import { describeError, type ErrorCode, TalosError } from '../core/errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { LegacyErrorKey } from './fastify.ts';
@@ -47,7 +48,7 @@ export function errorBody(error: TalosError, requestId: string, legacyKey?: Lega
 
 function legacyMember(error: TalosError, key: LegacyErrorKey | undefined): object {
   if (key === undefined) return {};
-  // The audit service's clients read the code of a bad cursor inside `detail` (contract 1.3).
+  // The audit service's clients read the code of a bad cursor inside `detail`.
   const isCursor = key === 'detail' && error.code === 'TALOS_INVALID_CURSOR';
   return { [key]: isCursor ? { code: error.code, message: error.message } : error.message };
 }
@@ -83,7 +84,7 @@ interface SchemaFault {
 /** 422 with FastAPI's `{loc, msg, type}` for each fault. */
 function validationError(faults: readonly SchemaFault[], part: string): TalosError {
   const where = part === 'querystring' ? 'query' : part;
-  const details = faults.slice(0, 20).flatMap((fault) => faultDetails(fault, where));
+  const details = faults.slice(0, bounds.requestFaultsMax).flatMap((fault) => faultDetails(fault, where));
   const first = details[0];
   const message = first === undefined ? undefined : `${first.loc.join('.')}: ${first.msg}`;
   return new TalosError('VALIDATION_FAILED', {

@@ -40,6 +40,7 @@ export class HttpConnection implements Connection {
   #era: Era | undefined;
   #listener: ChangeListener | undefined;
   #lastId = 0;
+  #goodbyes = 0;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -212,17 +213,24 @@ export class HttpConnection implements Connection {
     void this.#goodbye({ body, headers: sessionHeaders(era) });
   }
 
-  /** A message that nobody waits for; a server that does not take it misses nothing. */
+  /**
+   * A message that nobody waits for; a server that does not take it misses nothing. Nor does one that asks for more of
+   * them than it takes: what it asks for must not pile up here.
+   */
   async #goodbye(message: {
     readonly method?: 'DELETE';
     readonly body?: string;
     readonly headers: string[];
   }): Promise<void> {
     const { clock, bounds, log, spec } = this.#options;
+    if (this.#goodbyes >= bounds.upstreamGoodbyesInFlightMax) return;
+    this.#goodbyes++;
     try {
       await this.#client.send({ ...message, deadline: new Deadline(clock, bounds.upstreamGoodbyeTimeoutMs) });
     } catch (error) {
       log.debug({ server: spec.id, reason: describeError(error) }, 'a tool server did not take a message');
+    } finally {
+      this.#goodbyes--;
     }
   }
 }

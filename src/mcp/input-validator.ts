@@ -11,6 +11,7 @@ import { LruMap } from '../core/lru-map.ts';
 import { depthWithin } from './json-depth.ts';
 import type { McpBounds } from './mcp-bounds.ts';
 import { boundedPattern } from './schema-pattern.ts';
+import { TimeLimitPassed, withinTime } from './time-limit.ts';
 import { sentenceOf } from './validation-sentence.ts';
 
 /** A schema that cannot be used, and why. */
@@ -19,11 +20,16 @@ class UnusableSchema extends Error {}
 type Dialect = '2020-12' | '2019-09' | 'draft-07';
 
 interface Compiled {
+  /** How large an input may be before checking it may take long: 0 when the schema refers to parts of itself. */
+  readonly quickBytesMax: number;
   /** Stops at the first fault. */
   readonly check: ValidateFunction;
   /** Finds all faults; made when the first one is to be explained. */
   explain?: ValidateFunction;
 }
+
+/** Puts the input to a check, for as long as that may take. */
+type Run = (check: ValidateFunction) => boolean;
 
 export class InputValidators {
   readonly #bounds: McpBounds;
@@ -42,9 +48,13 @@ export class InputValidators {
   validate(schema: JsonObject, schemaHash: string, input: unknown): string[] {
     const compiled = this.#compiledFor(schema, schemaHash);
     if (compiled instanceof UnusableSchema) return [`the tool's input schema cannot be used: ${compiled.message}`];
+    const bytes = JSON.stringify(input).length;
+    const isQuick = bytes <= compiled.quickBytesMax;
+    const run: Run = (check) => (isQuick ? check(input) : withinTime(this.#bounds.validationMsMax, () => check(input)));
     try {
-      return compiled.check(input) ? [] : this.#explain(schema, compiled, input);
+      return run(compiled.check) ? [] : this.#explain(schema, compiled, bytes, run);
     } catch (error) {
+      if (error instanceof TimeLimitPassed) return ['checking the input against the schema of the tool takes too long'];
       // A schema that refers to itself without end overflows the stack; the input is not at fault.
       if (error instanceof RangeError)
         return ["the tool's input schema cannot be used: it refers to itself without end"];
@@ -63,7 +73,8 @@ export class InputValidators {
   #compile(schema: JsonObject): Compiled | UnusableSchema {
     try {
       assertUsable(schema, this.#bounds);
-      return { check: this.#compiler('check', dialectOf(schema)).compile(schema) };
+      const check = this.#compiler('check', dialectOf(schema)).compile(schema);
+      return { check, quickBytesMax: quickBytesMax(schema) };
     } catch (error) {
       if (error instanceof UnusableSchema) return error;
       // The compiler's own words may quote the schema at length.
@@ -72,21 +83,30 @@ export class InputValidators {
   }
 
   /** All faults cost time and memory in proportion to the input, so a large input is told its first fault only. */
-  #explain(schema: JsonObject, compiled: Compiled, input: unknown): string[] {
+  #explain(schema: JsonObject, compiled: Compiled, bytes: number, run: Run): string[] {
     let faulty = compiled.check;
-    if (JSON.stringify(input).length <= this.#bounds.validationExplainBytesMax) {
-      compiled.explain ??= this.#compiler('explain', dialectOf(schema)).compile(schema);
+    if (bytes <= this.#bounds.validationExplainBytesMax) {
+      compiled.explain ??= this.#explainer(schema) ?? compiled.check;
       faulty = compiled.explain;
-      faulty(input);
+      run(faulty);
     }
     const sentences = new Set((faulty.errors ?? []).map(sentenceOf).filter((sentence) => sentence !== undefined));
     return [...sentences].slice(0, this.#bounds.validationErrorsMax);
   }
 
+  /** Nothing when it would take too long to make: then the first fault must do. */
+  #explainer(schema: JsonObject): ValidateFunction | undefined {
+    try {
+      return this.#compiler('explain', dialectOf(schema)).compile(schema);
+    } catch (error) {
+      if (error instanceof TimeLimitPassed || error instanceof RangeError) return undefined;
+      throw error;
+    }
+  }
+
   #compiler(purpose: 'check' | 'explain', dialect: Dialect): Compiler {
     const compilers = this.#compilers[purpose];
-    const compiler =
-      compilers.get(dialect) ?? new Compiler(dialect, purpose === 'explain', this.#bounds.patternSubjectCharsMax);
+    const compiler = compilers.get(dialect) ?? new Compiler(dialect, purpose === 'explain', this.#bounds);
     compilers.set(dialect, compiler);
     return compiler;
   }
@@ -97,28 +117,36 @@ const compilationsMax = 500;
 
 class Compiler {
   readonly #create: () => Ajv;
+  readonly #compileMsMax: number;
   #ajv: Ajv;
   #compilations = 0;
 
-  constructor(dialect: Dialect, allErrors: boolean, subjectCharsMax: number) {
-    this.#create = () => createAjv(dialect, allErrors, subjectCharsMax);
+  constructor(dialect: Dialect, allErrors: boolean, bounds: McpBounds) {
+    this.#create = () => createAjv(dialect, allErrors, bounds.patternSubjectCharsMax);
+    this.#compileMsMax = bounds.validatorCompileMsMax;
     this.#ajv = this.#create();
   }
 
   compile(schema: JsonObject): ValidateFunction {
-    if (++this.#compilations > compilationsMax) {
-      this.#ajv = this.#create();
-      this.#compilations = 1;
-    }
+    if (++this.#compilations > compilationsMax) this.#replace();
     // An identity of its own, forgotten at once: no schema can meet another one in the compiler's memory, nor pretend to
     // be a meta-schema.
     const identified: AnySchemaObject = { ...schema, $id: `https://schema.invalid/${this.#compilations}` };
     delete identified['$schema'];
     try {
-      return this.#ajv.compile(identified);
-    } finally {
+      const compiled = withinTime(this.#compileMsMax, () => this.#ajv.compile(identified));
       this.#ajv.removeSchema(identified);
+      return compiled;
+    } catch (error) {
+      // Whatever it was in the middle of is not to be gone on with.
+      this.#replace();
+      throw error;
     }
+  }
+
+  #replace(): void {
+    this.#ajv = this.#create();
+    this.#compilations = 1;
   }
 }
 
@@ -152,6 +180,16 @@ function createAjv(dialect: Dialect, allErrors: boolean, subjectCharsMax: number
 
 function areUnique(items: readonly JsonValue[]): boolean {
   return new Set(items.map((item) => canonicalize(item))).size === items.length;
+}
+
+// Each part of a schema meets each part of an input once at most, which is quick for as many as this; unless one part
+// stands for many because it is referred to, or a part is an expression.
+const quickStepsMax = 1e6;
+const unbounded = /"(?:\$ref|\$dynamicRef|\$recursiveRef|pattern|patternProperties)":/;
+
+function quickBytesMax(schema: JsonObject): number {
+  const text = JSON.stringify(schema);
+  return unbounded.test(text) ? 0 : quickStepsMax / text.length;
 }
 
 function assertUsable(schema: JsonObject, bounds: McpBounds): void {
@@ -189,8 +227,9 @@ function dialectOf(schema: JsonObject): Dialect {
 }
 
 function reasonOf(error: unknown): string {
-  // The compiler ran out of stack.
-  if (error instanceof RangeError) return 'it is too complicated, or refers to itself without end';
+  // The compiler ran out of stack or time.
+  if (error instanceof RangeError || error instanceof TimeLimitPassed)
+    return 'it is too complicated, or refers to itself without end';
   const text = error instanceof Error ? error.message : String(error);
   if (/can't resolve reference/.test(text)) return 'it refers to something outside of itself';
   return `it is not valid JSON Schema (${text.slice(0, 200)})`;

@@ -29,6 +29,11 @@ export interface Registry {
   readonly close: () => Promise<void>;
 }
 
+/** The error for an id that `get` does not know. */
+export function serverNotFound(id: string): TalosError {
+  return new TalosError('SERVER_NOT_FOUND', { message: `Server '${id}' not found in gateway registry` });
+}
+
 export interface RegistryOptions {
   readonly clock: Clock;
   readonly log: Log;

@@ -1,6 +1,6 @@
 /**
- * The tool registry that an operator keeps (contract 5.1): which tools only read. It is read once, at the start; a file
- * that cannot be understood stops it, because guessing a class could let a write pass for a read.
+ * The tool registry that an operator keeps: which tools only read. It is read once, at the start; a file that cannot be
+ * understood stops it, because guessing a class could let a write pass for a read.
  */
 import { readFile } from 'node:fs/promises';
 import { describeError } from '../core/errors.ts';

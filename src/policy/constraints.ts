@@ -6,11 +6,12 @@ import { bounds } from '../config/bounds.ts';
 import { compileGlob, type Glob, globMatches } from '../core/glob.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { ScopeRequest } from '../core/scope.ts';
+import type { ToolClass } from '../core/tool-class.ts';
 import { pathArguments } from './path-arguments.ts';
 
 /** What the catalog and the registry know of a tool. */
 export interface ToolFacts {
-  readonly class: 'read' | 'write' | 'unclassified';
+  readonly class: ToolClass;
   /** `sha256:` and the hex hash of the input schema; absent for what is not a tool. */
   readonly schemaHash?: string;
   /** `sha256:` and the hex hash of the whole definition; absent for what is not a tool. */

@@ -1,6 +1,7 @@
 /** The rows that commit with a record, as SQL for the transaction that appends it: a record and its companions, or neither. */
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { isUuidv7 } from '../core/uuidv7.ts';
+import { keepErasable } from './erasable.ts';
 import { reserve } from './reservations.ts';
 import { nameSpooled } from './spool.ts';
 
@@ -12,7 +13,13 @@ export function companionStatements(
 ): string {
   const opened = committed.filter((_, index) => events[index]?.companions?.opensIntent === true);
   const closed = events.flatMap(({ companions }) => companions?.closesIntent ?? []);
-  return openIntents(writerId, opened) + closeIntents(closed) + reserve(events, committed) + nameSpooled(events);
+  return (
+    openIntents(writerId, opened) +
+    closeIntents(closed) +
+    reserve(events, committed) +
+    keepErasable(events, committed) +
+    nameSpooled(events)
+  );
 }
 
 // No writer has this id: whatever is under it may be claimed at once.

@@ -16,6 +16,8 @@ export interface StoredEvent {
   /** SHA-256(0x00 ‖ canon), as it entered the tree. */
   readonly leafHash: Buffer;
   readonly details: string | null;
+  /** Canonical JSON by key of the values that the record only commits to and that are not erased. */
+  readonly erasable?: Readonly<Record<string, string>>;
 }
 
 /** Conditions that all hold; a record that lacks a filtered key does not match. */
@@ -58,6 +60,8 @@ export interface EventReader {
   readonly get: (eventId: string, filter: Pick<EventFilter, 'teamId'>) => Promise<StoredEvent | undefined>;
   /** How many match, intents aside. Of a period alone it costs the same however many events lie in it. */
   readonly count: (filter: EventFilter) => Promise<number>;
+  /** Whether an event with this id, if there ever was one, has been pruned. */
+  readonly isPruned: (eventId: string) => Promise<boolean>;
   /** Events of a part of the log, oldest first: as many as fit the bounds of a page, and one at least if there is one. */
   readonly records: (part: LogPart) => Promise<StoredEvent[]>;
   /** The canonical records from sequence number `first` on, at most `count`. */
@@ -69,6 +73,10 @@ export function createEventReader(pool: pg.Pool): EventReader {
     list: (page) => list(pool, page),
     get: (eventId, filter) => get(pool, eventId, filter),
     count: (filter) => count(pool, filter),
+    async isPruned(eventId) {
+      const text = 'SELECT FROM log_partition WHERE last_id >= $1 LIMIT 1';
+      return (await read(pool, text, [eventId])).length > 0;
+    },
     records: (part) => records(pool, part),
     canons: (first, size) => canons(pool, first, size),
   };
@@ -80,9 +88,12 @@ interface Row {
   readonly canon: string;
   readonly leaf_hash: Buffer;
   readonly details: string | null;
+  readonly erasable?: Readonly<Record<string, string>> | null;
 }
 
 const columns = 'seq, event_id, canon, leaf_hash, details';
+const erasableColumn =
+  '(SELECT json_object_agg(key, value) FROM log_erasable v WHERE v.event_id = audit_event.event_id) AS erasable';
 
 async function list(pool: pg.Pool, page: EventPage): Promise<{ events: StoredEvent[]; hasMore: boolean }> {
   const values: unknown[] = [];
@@ -92,7 +103,7 @@ async function list(pool: pg.Pool, page: EventPage): Promise<{ events: StoredEve
   values.push(page.limit + 1);
   const rows = await read<Row>(
     pool,
-    `SELECT ${columns} FROM audit_event ${where(conditions)}
+    `SELECT ${columns}, ${erasableColumn} FROM audit_event ${where(conditions)}
       ORDER BY seq ${page.after === undefined ? 'DESC' : 'ASC'} LIMIT $${values.length}`,
     values,
   );
@@ -106,7 +117,11 @@ async function get(
 ): Promise<StoredEvent | undefined> {
   const values: unknown[] = [eventId];
   const conditions = ['event_id = $1', ...filterConditions(filter, values)];
-  const rows = await read<Row>(pool, `SELECT ${columns} FROM audit_event ${where(conditions)}`, values);
+  const rows = await read<Row>(
+    pool,
+    `SELECT ${columns}, ${erasableColumn} FROM audit_event ${where(conditions)}`,
+    values,
+  );
   return rows[0] === undefined ? undefined : stored(rows[0]);
 }
 
@@ -171,6 +186,7 @@ function stored(row: Row): StoredEvent {
     canon: row.canon,
     leafHash: row.leaf_hash,
     details: row.details,
+    ...(row.erasable === null || row.erasable === undefined ? {} : { erasable: row.erasable }),
   };
 }
 

@@ -71,7 +71,8 @@ export interface LogSnapshot {
 export interface SnapshotErasable {
   readonly eventId: string;
   readonly key: string;
-  readonly salt: Buffer;
+  /** hex. */
+  readonly salt: string;
   readonly value: string;
 }
 
@@ -131,8 +132,8 @@ function snapshotOn(client: pg.Client): LogSnapshot {
       return rows.map((row) => ({ writerId: row.writer_id, firstSeq: Number(row.first_seq), size: row.size }));
     },
     async erasable(after, upTo) {
-      const rows = await rowsOf<{ event_id: string; key: string; salt: Buffer; value: string }>(
-        `SELECT event_id, key, salt, value FROM log_erasable
+      const rows = await rowsOf<{ event_id: string; key: string; salt: string; value: string }>(
+        `SELECT event_id, key, encode(salt, 'hex') AS salt, value FROM log_erasable
           WHERE ($1::uuid IS NULL OR event_id > $1) AND ($2::uuid IS NULL OR event_id <= $2) ORDER BY event_id, key`,
         [after ?? null, upTo ?? null],
       );

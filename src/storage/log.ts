@@ -89,7 +89,7 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
     client = opened;
     isReady = false;
     await opened.connect();
-    await prepareSession(opened);
+    await prepareSession(opened, session.writerId);
     isReady = true;
     return opened;
   }
@@ -102,12 +102,13 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
 
   /** Runs `step` with the head locked. Whatever it throws costs the connection. */
   async function underLock<T>(
+    batchId: string,
     events: readonly PreparedEvent[],
     step: (client: pg.Client, locked: Locked) => Promise<T>,
   ): Promise<T> {
     try {
       const open = await connected();
-      const lock = () => lockHead(open, session.writerId, events);
+      const lock = () => lockHead(open, session, batchId, events);
       return await step(open, await lockWatched(address, open, lock, onZombieEnded));
     } catch (error) {
       // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
@@ -117,14 +118,16 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
   }
 
   async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
-    const committed = await underLock(events, (open, locked) => appendOn(open, session, locked, batchId, events));
+    const committed = await underLock(batchId, events, (open, locked) =>
+      appendOn(open, session, locked, batchId, events),
+    );
     session.told = batchId;
     return committed;
   }
 
   async function find(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[] | undefined> {
     if (session.sent !== batchId) return undefined;
-    const committed = await underLock(events, (open, locked) => findOn(open, locked, batchId, events));
+    const committed = await underLock(batchId, events, (open, locked) => findOn(open, locked, batchId, events));
     if (committed !== undefined) session.told = batchId;
     return committed;
   }
@@ -139,7 +142,7 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
   return { writerId: session.writerId, append, find, isConnected, reset, close };
 }
 
-async function prepareSession(client: pg.Client): Promise<void> {
+async function prepareSession(client: pg.Client, writerId: string): Promise<void> {
   // A server may be set to acknowledge commits before they are on disk; for the log that is never acceptable.
   await client.query(
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
@@ -152,6 +155,22 @@ async function prepareSession(client: pg.Client): Promise<void> {
      SET tcp_keepalives_count = ${bounds.writerKeepAlivesMax}`,
   );
   await client.query("DELETE FROM log_writer WHERE seen_at < now() - interval '7 days'");
+  await client.query(preparedStatements(writerId));
+}
+
+/** What every batch runs, planned once: for a small batch, planning would cost the server more than running it. */
+function preparedStatements(writerId: string): string {
+  return `
+    PREPARE lock_head AS
+      SELECT next_seq, last_ms, last_counter, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms, tree
+        FROM log_head WHERE log_id = 1 FOR UPDATE;
+    PREPARE last_batch AS SELECT batch_id, first_seq, size FROM log_writer WHERE writer_id = '${writerId}';
+    PREPARE move_head (bigint, bigint, integer, bytea, bytea) AS
+      UPDATE log_head SET next_seq = $1, last_ms = $2, last_counter = $3, tree = $4, root = $5 WHERE log_id = 1;
+    PREPARE note_batch (uuid, bigint, integer) AS
+      INSERT INTO log_writer (writer_id, batch_id, first_seq, size) VALUES ('${writerId}', $1, $2, $3)
+        ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
+          size = excluded.size, seen_at = now()`;
 }
 
 async function appendOn(
@@ -174,7 +193,7 @@ async function appendOn(
   const untold = last === undefined || last.batchId === session.told ? '' : disownIntents(writerId, last);
   session.sent = batchId;
   // Nothing is durable yet. A crash here leaves the log as it was.
-  await copyQuery(client, commitStatements(writerId, batchId, head, batch, untold), batch.rows);
+  await copyQuery(client, commitStatements(batchId, head, batch, untold), batch.rows);
   // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
   session.edge = edge;
   session.roomUntil = roomUntil;
@@ -250,32 +269,42 @@ interface WrittenBatch {
 /** What is known, and stands still, while the head is locked. */
 interface Locked {
   readonly head: Head;
-  /** This writer's last batch. */
+  /** This writer's last batch, when there may be one that was committed and nobody was told of. */
   readonly last: WrittenBatch | undefined;
   /** The keys of the events that are taken. */
   readonly taken: readonly TakenRow[];
 }
 
-async function lockHead(client: pg.Client, writerId: string, events: readonly PreparedEvent[]): Promise<Locked> {
+async function lockHead(
+  client: pg.Client,
+  session: Session,
+  batchId: string,
+  events: readonly PreparedEvent[],
+): Promise<Locked> {
+  // A batch that its callers know of is not asked after, unless it comes again.
+  const asksLast = session.sent !== session.told || session.sent === batchId;
   // Several statements in one message: BEGIN, the lock, and what the lock protects.
   const results = (await client.query(
-    `BEGIN;
-     SELECT next_seq, last_ms, last_counter, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms, tree
-       FROM log_head WHERE log_id = 1 FOR UPDATE;
-     SELECT batch_id, first_seq, size FROM log_writer WHERE writer_id = '${writerId}'${takenStatement(events)}`,
+    `BEGIN; EXECUTE lock_head${asksLast ? '; EXECUTE last_batch' : ''}${takenStatement(events)}`,
   )) as unknown as pg.QueryResult[];
-  const row = results[1]?.rows[0] as HeadRow | undefined;
+  const [, locked, ...others] = results;
+  const row = locked?.rows[0] as HeadRow | undefined;
   if (row === undefined) throw new Error('The log has no head row: the database is not a migrated gateway database.');
+  const last = asksLast ? others.shift() : undefined;
+  return {
+    head: headOf(row),
+    last: writtenBatch(last?.rows[0] as WriterRow | undefined),
+    taken: (others[0]?.rows ?? []) as TakenRow[],
+  };
+}
+
+function headOf(row: HeadRow): Head {
   const nextSeq = Number(row.next_seq);
   return {
-    head: {
-      nextSeq,
-      tick: { ms: Number(row.last_ms), counter: row.last_counter },
-      nowMs: Number(row.now_ms),
-      tree: CompactRange.parse(nextSeq, row.tree),
-    },
-    last: writtenBatch(results[2]?.rows[0] as WriterRow | undefined),
-    taken: (results[3]?.rows ?? []) as TakenRow[],
+    nextSeq,
+    tick: { ms: Number(row.last_ms), counter: row.last_counter },
+    nowMs: Number(row.now_ms),
+    tree: CompactRange.parse(nextSeq, row.tree),
   };
 }
 
@@ -329,15 +358,13 @@ function keyField(key: string | null): string {
   return copyField(key === null ? null : projectedKey(key));
 }
 
-function commitStatements(writerId: string, batchId: string, head: Head, batch: Batch, untold: string): string {
+function commitStatements(batchId: string, head: Head, batch: Batch, untold: string): string {
   const { committed, tick, tree, tiles } = batch;
   const size = committed.length;
   return `COPY audit_event (${columns}) FROM STDIN;
-    UPDATE log_head SET next_seq = ${head.nextSeq + size}, last_ms = ${tick.ms}, last_counter = ${tick.counter},
-      tree = '\\x${tree.serialize().toString('hex')}', root = '\\x${tree.root().toString('hex')}' WHERE log_id = 1;
-    INSERT INTO log_writer (writer_id, batch_id, first_seq, size) VALUES ('${writerId}', '${batchId}', ${head.nextSeq}, ${size})
-      ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
-        size = excluded.size, seen_at = now();
+    EXECUTE move_head (${head.nextSeq + size}, ${tick.ms}, ${tick.counter},
+      '\\x${tree.serialize().toString('hex')}', '\\x${tree.root().toString('hex')}');
+    EXECUTE note_batch ('${batchId}', ${head.nextSeq}, ${size});
     ${insertTiles(tiles)}
     ${untold}
     ${batch.alongside}

@@ -94,6 +94,16 @@ export function createMetrics() {
       help: '1 when the database no longer continues what was signed: nothing is signed or recorded any more.',
       registers,
     }),
+    logRecordsKept: new Gauge({
+      name: 'gateway_log_records_kept',
+      help: 'Records in the log that have not been pruned.',
+      registers,
+    }),
+    logRetentionDays: new Gauge({
+      name: 'gateway_log_retention_days',
+      help: 'How many days of records are kept; 0 when nothing is ever dropped.',
+      registers,
+    }),
     activeSessions: new Gauge({
       name: 'gateway_active_sessions',
       help: 'Sessions that are open now.',

@@ -39,6 +39,8 @@ export interface Telemetry extends DeliveryTelemetry {
   readonly outsideCopyMade: (copy: OutsideCopy) => void;
   readonly outsideCopyFailed: (copy: OutsideCopy & { readonly reason: string }) => void;
   readonly logForked: (reason: string) => void;
+  /** How much there is in the log, and how long it is kept; undefined for ever. */
+  readonly logKept: (kept: { readonly records: number; readonly retentionDays: number | undefined }) => void;
   /** Whether the last attempt to commit a batch failed. */
   readonly isLogFailing: () => boolean;
   readonly exposition: () => Promise<{ readonly contentType: string; readonly text: string }>;
@@ -94,6 +96,10 @@ export function createTelemetry(options: {
       metrics.commitFailures.inc();
     },
     ...createCheckpointTelemetry(log, metrics),
+    logKept({ records, retentionDays }) {
+      metrics.logRecordsKept.set(records);
+      metrics.logRetentionDays.set(retentionDays ?? 0);
+    },
     ...createDeliveryTelemetry(log, metrics.registry),
     isLogFailing: () => failing,
     async exposition() {

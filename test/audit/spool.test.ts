@@ -1,14 +1,15 @@
 /** The policy `spool` on a real log whose store goes away: nothing accepted is lost, doubled or out of order. */
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { EventSink } from '../../src/audit/event-sink.ts';
-import { createRecorder, type Recorder } from '../../src/audit/recorder.ts';
+import { CommitPool } from '../../src/audit/pool.ts';
 import { startSpool } from '../../src/audit/spool.ts';
 import { SpoolFolder } from '../../src/audit/spool-file.ts';
-import type { EventDraft } from '../../src/core/audit-event.ts';
+import { bounds } from '../../src/config/bounds.ts';
+import { type EventDraft, prepareEvent } from '../../src/core/audit-event.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { openReadPool } from '../../src/storage/db.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
@@ -62,14 +63,21 @@ async function startProcess(
     },
   });
   const telemetry = createTelemetry({ level: 'trace', destination });
-  const recorder: Recorder = createRecorder({ writer: createLogWriter({ url }), clock: systemClock, telemetry });
-  const pool = openReadPool({ url });
+  const writer = createLogWriter({ url });
+  const pool = new CommitPool({
+    writer,
+    clock: systemClock,
+    bounds: { ...bounds, commitDeadlineMs: 400, commitResolveMs: 200 },
+    onCommit: telemetry.batchCommitted,
+    onFailure: telemetry.batchFailed,
+  });
+  const reads = openReadPool({ url });
   const folder = await SpoolFolder.open({ folder: path, bytesMax: more.bytesMax ?? 1e8, segmentBytesMax: 2_000 });
-  const spoolStore = createSpoolStore(pool);
+  const spoolStore = createSpoolStore(reads);
   const sink = startSpool({
     folder,
     store: more.store?.(spoolStore) ?? spoolStore,
-    recorder,
+    recorder: { recordAll: async (drafts) => await pool.add(drafts.map((each) => prepareEvent(each, bounds))) },
     clock: systemClock,
     telemetry,
     retryMs: 20,
@@ -79,8 +87,9 @@ async function startProcess(
   const close = () => {
     closed ??= (async () => {
       await sink.close();
-      await recorder.close();
-      await pool.end();
+      await pool.drained();
+      await writer.close();
+      await reads.end();
     })();
     return closed;
   };
@@ -192,11 +201,27 @@ describe('exactly once', () => {
     },
   );
 
+  it('when the first attempt was committed and nobody could tell', async () => {
+    const cutter = await startCommitCutter();
+    later(() => cutter.close());
+    const { address, store, start } = await stage((url) => cutter.urlOf(url));
+    const process = await start();
+    cutter.arm('reply');
+    const first = process.sink.submit([numbered(1), numbered(2)]);
+    await eventually(() => cutter.cuts() === 1);
+    await store.cut();
+    expect(await first).toEqual({ kind: 'spooled' });
+    expect(await process.sink.submit([numbered(3)])).toEqual({ kind: 'spooled' });
+    expect(numbersOf(await checkLog(address))).toEqual([1, 2]);
+    await store.restore();
+    await drained(process);
+    expect(numbersOf(await checkLog(address))).toEqual([1, 2, 3]);
+  });
+
   it('when the process ends between the commit and the removal of the segment', async () => {
     const { address, folder, store, start } = await stage();
-    let stuck = false;
-    const hang = (inner: SpoolStore): SpoolStore => inner;
-    const first = await start({ store: hang });
+    let hasCrashed = false;
+    const first = await start();
     await store.cut();
     for (let n = 0; n < 30; n++) await first.sink.submit([numbered(n)]);
     await first.close();
@@ -207,19 +232,18 @@ describe('exactly once', () => {
     // A crash: what is on disk is copied away while the log has it, and put back.
     const copy = await mkdtemp(join(tmpdir(), 'talos-spool-'));
     later(() => rm(copy, { recursive: true }));
-    const { cp } = await import('node:fs/promises');
     await cp(folder, copy, { recursive: true });
     const forgetful = (inner: SpoolStore): SpoolStore => ({
       ...inner,
       // The names go only after the segment, so whoever crashed before has not come to it.
       forget: async () => {
-        stuck = true;
+        hasCrashed = true;
       },
     });
     const second = await start({ store: forgetful });
     await drained(second);
     await second.close();
-    expect(stuck).toBe(true);
+    expect(hasCrashed).toBe(true);
     expect(await leftovers(address)).toBe(30);
     await cp(copy, folder, { recursive: true });
 
@@ -269,7 +293,6 @@ describe('what an earlier process left', () => {
     await store.cut();
     for (let n = 0; n < 3; n++) await first.sink.submit([numbered(n)]);
     await first.close();
-    const { truncate, stat } = await import('node:fs/promises');
     const [name = ''] = await readdir(folder);
     const path = join(folder, name);
     await truncate(path, (await stat(path)).size - 7);
@@ -286,7 +309,6 @@ describe('what an earlier process left', () => {
     await store.cut();
     for (let n = 0; n < 3; n++) await first.sink.submit([numbered(n)]);
     await first.close();
-    const { readFile, writeFile } = await import('node:fs/promises');
     const [name = ''] = await readdir(folder);
     const bytes = await readFile(join(folder, name));
     const middle = Math.floor(bytes.length / 2);

@@ -143,6 +143,20 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
   auditUrl: urls,
   storeSizeWarn: sizes,
   storeSizeStop: sizes,
+  auditRetentionDays: {
+    good: [
+      ['1', 1],
+      ['36500', 36_500],
+    ],
+    bad: ['0', '36501', '1.5', '30d', '-1', 'never'],
+  },
+  auditErasable: {
+    good: [
+      ['email', ['email']],
+      ['email, full_name,email', ['email', 'full_name']],
+    ],
+    bad: ['session_id', 'error', 'two words', '__proto__', 'ü', '*', 'x'.repeat(65)],
+  },
   databaseUrl: {
     good: [
       ['postgres://h/db', 'postgres://h/db'],

@@ -7,7 +7,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/storage/embedded/start.ts';
 import { endProcess, later, openFolder, query } from '../support/embedded.ts';
-import { startGatewayProcess } from '../support/gateway-process.ts';
+import { runGateway, startGatewayProcess } from '../support/gateway-process.ts';
 import { toolNamed } from '../support/mcp-scripted.ts';
 import { socketUrl } from '../support/postgres.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
@@ -27,7 +27,8 @@ export interface Node {
   url: string | undefined;
   child: ChildProcess | undefined;
   trap: Trap | undefined;
-  starts: number;
+  /** What each of its lives logged. */
+  readonly logs: (() => string)[];
 }
 
 export interface Cluster {
@@ -75,7 +76,7 @@ export async function startCluster(): Promise<Cluster> {
       }
       node.child = started.child;
       node.url = started.url;
-      node.starts++;
+      node.logs.push(started.logText);
       later(() => endProcess(started.child, 'SIGKILL'));
       return;
     }
@@ -98,7 +99,12 @@ async function commonEnvironment(folder: string, upstream: Upstream): Promise<Re
   const registry = join(folder, 'tools.json');
   const tools = ['write', 'read'].map((name) => ({ tool_server: toolServer, tool_name: name, tool_class: name }));
   await writeFile(registry, JSON.stringify({ tools }));
+  // Starts are what the suite spends most of its time on. A process that is killed leaves no cache behind; one whose start
+  // is refused has loaded everything and does.
+  const cache = { NODE_COMPILE_CACHE: join(folder, 'compiled') };
+  await runGateway({ cwd: folder, env: { ...cache, DATABASE_URL: 'nowhere' } });
   return {
+    ...cache,
     DEV_MODE: 'true',
     TALOS_GATEWAY_PORT: '0',
     TALOS_BIND_HOST: '127.0.0.1',
@@ -115,7 +121,7 @@ async function makeNode(name: string): Promise<Node> {
     node.trap = undefined;
     return trap.spring(link);
   });
-  const node: Node = { name, proxy, url: undefined, child: undefined, trap: undefined, starts: 0 };
+  const node: Node = { name, proxy, url: undefined, child: undefined, trap: undefined, logs: [] };
   later(() => proxy.close());
   return node;
 }

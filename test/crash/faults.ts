@@ -77,15 +77,16 @@ export function startFaults(cluster: Cluster, dice: Dice): Faults {
 async function aimAtGateways(context: Context): Promise<void> {
   const { cluster, dice } = context;
   while (!context.isOver) {
-    await delay(dice.between(100, 400));
+    await delay(dice.between(50, 250));
     const up = cluster.nodes.filter(({ url }) => url !== undefined);
     const node = up[dice.below(up.length)];
     if (node === undefined) continue;
     const roll = dice.below(100);
     // At least two gateways go on working.
-    if (roll < 65 && up.length > 2) await kill(context, node, dice.oneOf([held, midway, sent, answered, undefined]));
-    else if (roll < 75 && up.length > 2) await stop(context, node, dice.oneOf([held, midway, undefined]));
-    else if (roll >= 75) await cut(context, node, dice.oneOf([sent, answered]));
+    if (roll < 70 && up.length > 2)
+      await kill(context, node, dice.oneOf([held, held, midway, midway, sent, sent, answered, undefined]));
+    else if (roll < 78 && up.length > 2) await stop(context, node, dice.oneOf([held, midway, undefined]));
+    else if (roll >= 78) await cut(context, node, dice.oneOf([sent, answered]));
   }
 }
 

@@ -1,7 +1,8 @@
 /**
  * None lost: four gateways on one database, under load, while gateways are killed and stopped, connections are lost in
  * the middle of commits and the store crashes. Afterwards the log is read back from its bytes and compared with what the
- * clients were told. TALOS_CRASH_SECONDS says for how long, TALOS_CRASH_SEED repeats the choices of a run.
+ * clients were told. TALOS_CRASH_SECONDS says for how long; on a slow machine it goes on, for no more than twice as long,
+ * until enough has happened. TALOS_CRASH_SEED repeats the choices of a run.
  */
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -33,30 +34,46 @@ const acknowledgedMin = 50_000;
 const killsInTransactionMin = 20;
 const ambiguousMin = 5;
 
-it('loses nothing that was acknowledged', { timeout: (seconds + 240) * 1000 }, async () => {
+it('loses nothing that was acknowledged', { timeout: (2 * seconds + 240) * 1000 }, async () => {
   const cluster = await startCluster();
+  const startedAtMs = performance.now();
   const load = startLoad(cluster, dice(seed));
   const faults = startFaults(cluster, dice(seed + 1));
   await delay(seconds * 1000);
+  for (let extra = 0; extra < seconds && !isEnough(load.ledger, faults.counts); extra++) await delay(1_000);
+  const loadMs = performance.now() - startedAtMs;
   await faults.stop();
   await load.stop();
+  const settledMs = performance.now() - startedAtMs - loadMs;
   await endGateways(cluster);
   const { connection } = cluster.store;
   const closedAfterwards = await closeOpenIntents(connection);
 
   const records = await checkLog(connection);
   const verdict = judge(records, load.ledger, cluster.upstream);
-  process.stdout.write(
-    `\n${summary({ records: records.length, closedAfterwards, verdict, counts: faults.counts, ...load })}\n\n`,
-  );
+  const run = {
+    loadMs,
+    settledMs,
+    records: records.length,
+    closedAfterwards,
+    zombiesEnded: zombiesEnded(cluster),
+    verdict,
+  };
+  process.stdout.write(`\n${summary({ ...run, counts: faults.counts, ledger: load.ledger })}\n\n`);
   expect(verdict.faults).toEqual([]);
   expect(await query(connection, 'SELECT * FROM log_intent')).toEqual([]);
   expect(load.ledger.groups.filter(({ told }) => told === undefined).length, 'groups given up').toBe(0);
-  if (seconds < countsFromSeconds) return;
-  expect(load.ledger.acknowledged, 'acknowledged events').toBeGreaterThanOrEqual(acknowledgedMin);
-  expect(faults.counts.killsInTransaction, 'kills inside a transaction').toBeGreaterThanOrEqual(killsInTransactionMin);
-  expect(faults.counts.ambiguous, 'ambiguous commits').toBeGreaterThanOrEqual(ambiguousMin);
+  if (seconds >= countsFromSeconds) expect(isEnough(load.ledger, faults.counts), 'enough happened').toBe(true);
 });
+
+function isEnough({ acknowledged }: Ledger, { killsInTransaction, ambiguous }: FaultCounts): boolean {
+  return acknowledged >= acknowledgedMin && killsInTransaction >= killsInTransactionMin && ambiguous >= ambiguousMin;
+}
+
+function zombiesEnded({ nodes }: Cluster): number {
+  const texts = nodes.flatMap(({ logs }) => logs.map((text) => text()));
+  return texts.reduce((count, text) => count + text.split('stood still while it held the log').length - 1, 0);
+}
 
 /** As an operator ends them: they finish what they have and leave by themselves. */
 async function endGateways({ nodes }: Cluster): Promise<void> {
@@ -95,30 +112,38 @@ async function closeOpenIntents(address: DatabaseAddress): Promise<number> {
 }
 
 interface Run {
+  readonly loadMs: number;
+  readonly settledMs: number;
   readonly records: number;
   readonly closedAfterwards: number;
+  readonly zombiesEnded: number;
   readonly ledger: Ledger;
   readonly counts: FaultCounts;
   readonly verdict: Verdict;
 }
 
-function summary({ records, closedAfterwards, ledger, counts, verdict }: Run): string {
+function summary({ loadMs, settledMs, records, closedAfterwards, zombiesEnded, ledger, counts, verdict }: Run): string {
   const { calls, acknowledged } = ledger;
   const moments = Object.entries(counts.killsAt).map(([name, count]) => `${name} ${count}`);
   const rows: readonly (readonly [string, string | number])[] = [
-    ['seconds, seed', `${seconds}, ${seed}`],
+    ['seconds of load, to settle', `${(loadMs / 1000).toFixed(0)}, ${(settledMs / 1000).toFixed(1)}`],
+    ['seed', seed],
     ['events acknowledged', acknowledged],
     ['records in the log', records],
     ['stored, not acknowledged', verdict.storedUnacknowledged],
     ['requests that failed', ledger.failures],
     ['replays answered, reuses refused', `${ledger.replays}, ${ledger.conflicts}`],
-    ['tool calls: sent, answered', `${calls.length}, ${calls.filter(({ auditRef }) => auditRef !== undefined).length}`],
+    [
+      'tool calls: tried, answered',
+      `${calls.length}, ${calls.filter(({ auditRef }) => auditRef !== undefined).length}`,
+    ],
     ['writes that reached the tool', verdict.upstreamWrites],
     ['intents: recorded, closed as unknown', `${verdict.intents}, ${verdict.unknownOutcomes}`],
     ['  of these after the end', closedAfterwards],
     ['kills, inside a transaction', `${counts.kills}, ${counts.killsInTransaction}`],
     ['  by moment', moments.join(', ')],
     ['stops of 5 s, inside a transaction', `${counts.stops}, ${counts.stopsInTransaction}`],
+    ['  ended by a gateway that waited', zombiesEnded],
     ['ambiguous commits', counts.ambiguous],
     ['crashes of the store', counts.storeCrashes],
     ['checkpoints compared', ledger.checkpoints.size],

@@ -48,9 +48,9 @@ export interface Load {
   readonly stop: () => Promise<void>;
 }
 
-const clients = 24;
+const clients = 16;
 const batchEventsMin = 20;
-const batchEventsMax = 120;
+const batchEventsMax = 80;
 const answerTimeoutMs = 8_000;
 // After the end of the load: by then everything has recovered.
 const patienceMs = 60_000;

@@ -152,6 +152,54 @@ describe('what it says of wrong arguments', () => {
   });
 });
 
+describe('schemas that take for ever to check', () => {
+  // Each part refers to the next one twice: a trillion steps.
+  const steps = Array.from({ length: 40 }, (_, at): [string, JsonObject] => {
+    const next = { $ref: `#/$defs/d${at + 1}` };
+    return [`d${at}`, at === 39 ? {} : { allOf: [next, next] }];
+  });
+  const doubling = objectWith({ a: { $ref: '#/$defs/d0' } }, { $defs: Object.fromEntries(steps) });
+  const names = Array.from({ length: 300 }, (_, at) => [`^k${at}x`, { type: 'string' }]);
+  const manyPatterns = objectWith({ a: { patternProperties: Object.fromEntries(names) } });
+  const manyItems = objectWith({ a: { items: { anyOf: names.map(([name]) => ({ required: [name as string] })) } } });
+  const slowPattern = objectWith({ a: { items: { pattern: 'a*b|c' } } });
+
+  it.each<[string, JsonObject, JsonValue]>([
+    ['references that double', doubling, 1],
+    [
+      'many patterns for many names',
+      manyPatterns,
+      Object.fromEntries(Array.from({ length: 200_000 }, (_, at) => [`k${at}`, 1])),
+    ],
+    ['many alternatives for many items', manyItems, Array.from({ length: 200_000 }, () => ({ '^k299x': 1 }))],
+    ['a pattern for many long texts', slowPattern, Array.from({ length: 600 }, () => `${'a'.repeat(3_000)}c`)],
+  ])('lets nothing through that has %s, and says so soon', (_, schema, a) => {
+    faults(schema, {});
+    const started = performance.now();
+    expect(faults(schema, { a })).toEqual(['checking the input against the schema of the tool takes too long']);
+    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(faults(schema, {})).toEqual([]);
+  });
+
+  it('lets nothing through a schema that takes long to compile, and says so soon', () => {
+    const widest = Object.fromEntries(Array.from({ length: 1_200 }, (_, at) => [`^k${at}x`, { type: 'string' }]));
+    const validators = new InputValidators({ ...mcpBounds, validatorCompileMsMax: 100 });
+    const started = performance.now();
+    expect(faults(objectWith({ a: { patternProperties: widest } }), {}, validators)).toEqual([
+      "the tool's input schema cannot be used: it is too complicated, or refers to itself without end",
+    ]);
+    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(faults(objectWith({ a: { type: 'string' } }), { a: 1 }, validators)).toEqual([
+      "property 'a' must be string",
+    ]);
+  });
+
+  it('still checks a small input against the same schema', () => {
+    expect(faults(manyPatterns, { a: { k1x: 'text' } })).toEqual([]);
+    expect(faults(manyPatterns, { a: { k1x: 7 } })).toEqual(["property 'a.k1x' must be string"]);
+  });
+});
+
 describe('dialects', () => {
   const tuple2020 = objectWith({ a: { prefixItems: [{ type: 'string' }], items: false } });
   const tuple07 = objectWith({ a: { items: [{ type: 'string' }], additionalItems: false } });

@@ -1,6 +1,7 @@
 /** A way to a PostgreSQL server that loses a connection at a chosen moment of a commit, as a network would. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type DatabaseTarget, rerouted } from './rerouted.ts';
 
 /**
  * `before`: nothing of the rows and the COMMIT reaches the server. `midway`: half of it does. `reply`: the server commits
@@ -24,7 +25,7 @@ const copyDone = Buffer.from('c\0\0\0\u0004', 'latin1');
 
 export async function startCommitCutter(): Promise<CommitCutter> {
   const sockets = new Set<Socket>();
-  let target: { path: string } | { host: string; port: number } | undefined;
+  let target: DatabaseTarget | undefined;
   let armed: Cut | undefined;
   let left = 0;
   let done = 0;
@@ -78,11 +79,9 @@ export async function startCommitCutter(): Promise<CommitCutter> {
 
   return {
     urlOf(databaseUrl) {
-      const url = new URL(databaseUrl);
-      const host = decodeURIComponent(url.hostname);
-      target = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${url.port}` } : { host, port: Number(url.port) };
-      url.host = `127.0.0.1:${port}`;
-      return url.href;
+      const way = rerouted(databaseUrl, port);
+      target = way.target;
+      return way.url;
     },
     arm(cut, times = 1) {
       armed = cut;

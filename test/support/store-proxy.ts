@@ -1,6 +1,7 @@
 /** A way to a PostgreSQL server that a test can cut, hold and restore, as a network or a stopped server would. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type DatabaseTarget, rerouted } from './rerouted.ts';
 
 export interface StoreProxy {
   /** The same database by this way. */
@@ -16,7 +17,7 @@ export interface StoreProxy {
 
 export async function startStoreProxy(): Promise<StoreProxy> {
   const sockets = new Set<Socket>();
-  let target: { path: string } | { host: string; port: number } | undefined;
+  let target: DatabaseTarget | undefined;
   let isHeld = false;
   const server = createServer((near) => {
     if (target === undefined) throw new Error('nobody said where the database is');
@@ -49,11 +50,9 @@ export async function startStoreProxy(): Promise<StoreProxy> {
   };
   return {
     urlOf(databaseUrl) {
-      const url = new URL(databaseUrl);
-      const host = decodeURIComponent(url.hostname);
-      target = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${url.port}` } : { host, port: Number(url.port) };
-      url.host = `127.0.0.1:${port}`;
-      return url.href;
+      const way = rerouted(databaseUrl, port);
+      target = way.target;
+      return way.url;
     },
     cut,
     hold() {

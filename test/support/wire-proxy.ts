@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type DatabaseTarget, rerouted } from './rerouted.ts';
 
 /** The queries of a log writer, in their order. All from `edge` on but `commit` are sent only when they are needed. */
 export const writerSteps = [
@@ -11,6 +12,7 @@ export const writerSteps = [
   'durability',
   'limits',
   'tidy',
+  'prepare',
   'lock',
   'edge',
   'room',
@@ -55,7 +57,7 @@ export type OnStep = (moment: { readonly step: Step; readonly when: When; readon
 
 export async function startWireProxy(onStep: OnStep): Promise<WireProxy> {
   const links = new Set<WireLink>();
-  let target: { path: string } | { host: string; port: number } | undefined;
+  let target: DatabaseTarget | undefined;
   const server = createServer((near) => {
     if (target === undefined) throw new Error('nobody said where the database is');
     const link = new WireLink(near, connect(target), onStep, () => links.delete(link));
@@ -66,11 +68,9 @@ export async function startWireProxy(onStep: OnStep): Promise<WireProxy> {
   const { port } = server.address() as AddressInfo;
   return {
     urlOf(databaseUrl) {
-      const url = new URL(databaseUrl);
-      const host = decodeURIComponent(url.hostname);
-      target = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${url.port}` } : { host, port: Number(url.port) };
-      url.host = `127.0.0.1:${port}`;
-      return url.href;
+      const way = rerouted(databaseUrl, port);
+      target = way.target;
+      return way.url;
     },
     links: () => [...links],
     async close() {
@@ -238,7 +238,8 @@ const queries: readonly (readonly [Step, RegExp])[] = [
   ['durability', /set_config\('synchronous_commit'/],
   ['limits', /^SET idle_in_transaction/],
   ['tidy', /^DELETE FROM log_writer/],
-  ['lock', /^BEGIN;\s+SELECT next_seq/],
+  ['prepare', /^\s*PREPARE lock_head/],
+  ['lock', /^BEGIN; EXECUTE lock_head/],
   ['edge', /leaf_hash AS hash FROM audit_event|root AS hash FROM log_tile/],
   ['room', /log_extend/],
   ['read', /FROM audit_event WHERE seq = ANY/],

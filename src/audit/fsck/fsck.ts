@@ -108,9 +108,8 @@ class LogCheck {
         'partitions',
         () => `The partition of records ${firstSeq} to ${endSeq} is not a part of the log.`,
       );
-      if (isPruned && isAttached)
-        findings.fault('partitions', `Records ${firstSeq} to ${endSeq} are said to be pruned.`);
-      if (!isPruned) keptFrom ??= firstSeq;
+      // What was marked a moment ago is still there, and is checked for the last time.
+      if (isAttached || !isPruned) keptFrom ??= firstSeq;
       else if (keptFrom !== undefined || endSeq > nextSeq) {
         findings.fault('partitions', `Records ${firstSeq} to ${endSeq} are pruned though older ones are kept.`);
       }

@@ -1,4 +1,4 @@
-/** Statistics for administrators, with the keys that dashboards of every generation read (contract 1.8). */
+/** Statistics for administrators, with the keys that dashboards of every generation read. */
 import { Type } from '@fastify/type-provider-typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { ReadStats } from '../../../gateway/read-stats.ts';

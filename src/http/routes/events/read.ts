@@ -1,4 +1,4 @@
-/** `GET /api/events`, one event with its strict record, and the count of a period (contract 1.3, 1.5). */
+/** `GET /api/events`, one event with its strict record, and the count of a period. */
 import { type Static, Type } from '@fastify/type-provider-typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { Outcome } from '../../../core/audit-event.ts';
@@ -10,7 +10,7 @@ import type { EventFilter, ReadEvents, StoredEvent } from '../../../gateway/read
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
-const Text = Type.Optional(Type.String({ minLength: 1, maxLength: 1024 }));
+const Text = Type.Optional(Type.String({ minLength: 1, maxLength: bounds.metaStringCharsMax }));
 const Seconds = Type.Number({ description: 'Unix seconds, inclusive.' });
 
 /** What events can be filtered by, as members of a query. */

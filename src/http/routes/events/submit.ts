@@ -1,4 +1,4 @@
-/** `POST /api/events`, its batch form, and the alias `POST /api/events/log` of older scripts (contract 1.4). */
+/** `POST /api/events`, its batch form, and the alias `POST /api/events/log` of older scripts. */
 import { type Static, Type } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bounds } from '../../../config/bounds.ts';
@@ -21,18 +21,20 @@ const Metadata = Type.Optional(
     description: 'Scalars are part of the record; what does not fit is kept beside it and bound to it by its hash.',
   }),
 );
-const Resource = Type.Optional(Type.Union([Type.String({ minLength: 1, maxLength: 200 }), Type.Null()]));
+const Resource = Type.Optional(
+  Type.Union([Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax }), Type.Null()]),
+);
 
 const Event = Type.Object({
-  event_type: Type.String({ minLength: 1, maxLength: 200 }),
-  actor: Type.String({ minLength: 1, maxLength: 200 }),
+  event_type: Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax }),
+  actor: Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax }),
   action: Type.String({ minLength: 1, maxLength: bounds.metaStringCharsMax }),
   resource: Resource,
   metadata: Metadata,
 });
 
 const LogEntry = Type.Object({
-  event_type: Type.String({ minLength: 1, maxLength: 200 }),
+  event_type: Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax }),
   action: Type.String({ minLength: 1, maxLength: bounds.metaStringCharsMax }),
   resource: Resource,
   run_id: Type.Optional(Type.String({ maxLength: bounds.metaStringCharsMax })),
@@ -194,7 +196,7 @@ function idempotencyOf({ headers, body }: FastifyRequest): Pick<SubmitEventsRequ
   return typeof key === 'string' ? { idempotency: { key, body: body as JsonValue } } : {};
 }
 
-// Clients of the original tell this refusal by its words.
+// Existing clients tell this refusal by its words.
 function withLegacySentence(error: unknown): unknown {
   const isNoCapability = error instanceof TalosError && error.details?.['denial_reason'] === 'NO_CAPABILITY';
   if (!isNoCapability || error.code !== denialCode('NO_CAPABILITY')) return error;
@@ -210,7 +212,6 @@ function fromLogEntry(entry: Static<typeof LogEntry>, principal: { authMode: str
   const runMember = runId === undefined ? {} : { run_id: runId };
   return {
     ...event,
-    ...(event.resource === undefined ? {} : { resource: event.resource }),
     actor: principal.id ?? 'anonymous',
     metadata: { ...(metadata as JsonObject | null | undefined), ...runMember },
   } as SubmittedEvent;

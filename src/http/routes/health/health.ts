@@ -1,4 +1,4 @@
-/** Probes (contract 1.1): alive, ready, and since when. Ready means that a record could be committed now. */
+/** Probes: alive, ready, and since when. Ready means that a record could be committed now. */
 import { Type } from '@fastify/type-provider-typebox';
 import type { FastifyReply } from 'fastify';
 import { bounds } from '../../../config/bounds.ts';

@@ -1,4 +1,4 @@
-/** Probes of the services beside the gateway (contract 1.1): reached or not, and nothing about why or where. */
+/** Probes of the services beside the gateway: reached or not, and nothing about why or where. */
 import { Type } from '@fastify/type-provider-typebox';
 import type { FastifyReply } from 'fastify';
 import { bounds } from '../../../config/bounds.ts';

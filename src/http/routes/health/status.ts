@@ -1,4 +1,4 @@
-/** What the gateway is and how it does: version, metrics, status (contract 1.1, 1.2). Every figure is counted. */
+/** What the gateway is and how it does: version, metrics, status. Figures of what it does not have (peers, sessions) are 0. */
 import { Type } from '@fastify/type-provider-typebox';
 import type { Telemetry } from '../../../telemetry/telemetry.ts';
 import type { App } from '../../fastify.ts';

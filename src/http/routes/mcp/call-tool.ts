@@ -1,4 +1,4 @@
-/** `POST /v1/mcp/servers/{server_id}/tools/{tool_name}:call`: one tool call over REST (contract 1.7). */
+/** `POST /v1/mcp/servers/{server_id}/tools/{tool_name}:call`: one tool call over REST. */
 import { Type } from '@fastify/type-provider-typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { JsonObject } from '../../../core/json.ts';

@@ -1,4 +1,4 @@
-/** `GET /v1/mcp/servers…`: the tool servers, their tools and schemas, as far as the caller may use them (contract 1.7). */
+/** `GET /v1/mcp/servers…`: the tool servers, their tools and schemas, as far as the caller may use them. */
 import { Type } from '@fastify/type-provider-typebox';
 import type { ListTools } from '../../../gateway/list-tools.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
