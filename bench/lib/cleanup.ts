@@ -8,14 +8,18 @@ export async function withCleanup(work: (later: Later) => Promise<void>): Promis
   const undo = async () => {
     for (let step = steps.pop(); step !== undefined; step = steps.pop()) await step();
   };
-  const interrupted = () => {
-    void undo().finally(() => process.exit(130));
+  const end = (code: number) => void undo().finally(() => process.exit(code));
+  const onSignal = () => end(130);
+  // Also what nobody caught, such as a reader of the output that goes away, must leave no process behind.
+  const onUncaught = (error: Error) => {
+    process.stderr.write(`${error.stack}\n`);
+    end(1);
   };
-  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal).once('uncaughtException', onUncaught);
   try {
     await work((step) => steps.push(step));
   } finally {
     await undo();
-    process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('uncaughtException', onUncaught);
   }
 }

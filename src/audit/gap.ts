@@ -105,7 +105,7 @@ export async function startLossySink(options: LossySinkOptions): Promise<EventSi
     } finally {
       telling = undefined;
     }
-    if (gap === undefined) await writeDown();
+    await writeDown();
   }
 
   function tellOnce(): Promise<void> {

@@ -29,7 +29,7 @@ export interface Segment {
   readonly setAside: () => Promise<void>;
 }
 
-export class SpoolFull extends Error {
+class SpoolFull extends Error {
   override readonly name = 'SpoolFull';
 }
 

@@ -7,6 +7,7 @@ export const bounds = {
   bodyBytesMax: 1024 * 1024,
   batchBodyBytesMax: 16 * 1024 * 1024,
   batchEventsMax: 1000,
+  batchLinesMax: 10_000,
   headerBytesMax: 32 * 1024,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
@@ -78,6 +79,8 @@ export const bounds = {
   recordNameCharsMax: 200,
   metaKeysMax: 32,
   metaStringCharsMax: 1024,
+  // Of what clients put there; leaves room for all else that a record holds, however it is escaped.
+  metaBytesMax: 48 * 1024,
   detailsBytesMax: 1024 * 1024,
   batchRecordsMax: 1_024,
   batchBytesMax: 1024 * 1024,
@@ -89,6 +92,7 @@ export const bounds = {
   // How much longer a batch whose commit was sent is asked after.
   commitResolveMs: 3_000,
   writableFreshMs: 1_000,
+
   // Weaker policies for a log that cannot be written
   spoolBytesMin: 1024 * 1024,
   spoolBytesDefault: 256 * 1024 * 1024,
@@ -99,6 +103,7 @@ export const bounds = {
   spoolPruneIntervalMs: 60_000,
   unrecordedDeadlineMs: 1_000,
   gapRetryMs: 1_000,
+
   // Forwarding to an external audit service
   forwardPageRecords: 100,
   forwardTimeoutMs: 10_000,
@@ -109,6 +114,8 @@ export const bounds = {
   forwardBackoffMaxMs: 60_000,
   forwardRejectionsMax: 10,
   forwardRejectedRetriesMax: 1_000,
+
+  // Checkpoints and the key that signs them
   checkpointIntervalMs: 1_000,
   checkpointCloseMs: 3_000,
   logKeyBytesMax: 8 * 1024,
@@ -134,6 +141,8 @@ export const bounds = {
   witnessRequestBytesMax: 64 * 1024,
   witnessRequestTimeoutMs: 10_000,
   witnessConnectionsMax: 256,
+
+  // Upkeep of the log
   idempotencyKeyCharsMax: 255,
   // Clients repeat within minutes; a day outlasts a queue of theirs that was down over night.
   idempotencyKeptSec: 86_400,

@@ -141,7 +141,7 @@ export const legacyNames: readonly LegacyName[] = [
   ]),
   key('audit.storage_backend', 'ignored', oneStore, ['postgres']),
   key('audit.database_url_ref', 'ignored', noReferences),
-  key('audit.retention_days', 'ignored', 'records are kept without limit'),
+  key('audit.retention_days', 'honoured', 'audit_retention_days'),
   key(
     'mcp_connector.allowed_servers',
     'honoured',

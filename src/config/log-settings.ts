@@ -133,7 +133,7 @@ export const logSettings = {
   }),
   auditRetentionDays: setting<number | undefined>({
     env: ['TALOS_AUDIT_RETENTION_DAYS'],
-    file: ['audit_retention_days'],
+    file: ['audit_retention_days', 'audit.retention_days'],
     parse: parseInteger(1, bounds.retentionDaysMax, 'a number of days'),
     default: undefined,
     defaultText: 'for ever',

@@ -27,10 +27,15 @@ export interface SubmittedEvent {
 
 export type SubmitSurface = 'events.submit' | 'events.submit.batch' | 'events.submit.log';
 
+/** Who wants to submit, and how. */
 export interface SubmitEventsRequest {
   readonly surfaceId: SubmitSurface;
   readonly caller: Caller;
   readonly facts: RequestFacts;
+}
+
+/** What is submitted. */
+export interface Submission {
   readonly events: readonly SubmittedEvent[];
   /** Under the same key of the same caller the same body is recorded once; a day later the key is free again. */
   readonly idempotency?: { readonly key: string; readonly body: JsonValue };
@@ -46,25 +51,34 @@ export interface SubmitEventsOptions {
   readonly erasable: ReadonlySet<string>;
 }
 
-export type SubmitEvents = (request: SubmitEventsRequest) => Promise<Submitted>;
-
 /**
  * Records all of the events or none. Resolves once they are durable, with their places in the order given, or with what
  * the failure policy made of them. Throws `IDEMPOTENCY_CONFLICT`.
  */
+export type Submit = (submission: Submission) => Promise<Submitted>;
+
+/** Resolves when the caller may submit, so that it is known before anything of theirs is read; otherwise throws the denial. */
+export type SubmitEvents = (request: SubmitEventsRequest) => Promise<Submit>;
+
 export function createSubmitEvents(options: SubmitEventsOptions): SubmitEvents {
   return async (request) => {
     await options.authorizeAction(request.surfaceId, request.caller, request.facts);
-    const drafts = request.events.map((event) => eventDraft(request, event, options.erasable));
-    const submitted = await options.submit(underKey(request, drafts));
-    const first = submitted.kind === 'recorded' ? submitted.committed[0] : undefined;
-    if (first?.reservation === 'conflict') throw new TalosError('IDEMPOTENCY_CONFLICT', { auditRef: first.eventId });
-    return submitted;
+    return async (submission) => {
+      const drafts = submission.events.map((event) => eventDraft(request, event, options.erasable));
+      const submitted = await options.submit(underKey(request, submission, drafts));
+      const first = submitted.kind === 'recorded' ? submitted.committed[0] : undefined;
+      if (first?.reservation === 'conflict') throw new TalosError('IDEMPOTENCY_CONFLICT', { auditRef: first.eventId });
+      return submitted;
+    };
   };
 }
 
 /** The drafts as one group under the caller's key, when there is one. */
-function underKey({ idempotency, surfaceId, caller }: SubmitEventsRequest, drafts: readonly EventDraft[]) {
+function underKey(
+  { surfaceId, caller }: SubmitEventsRequest,
+  { idempotency }: Submission,
+  drafts: readonly EventDraft[],
+): readonly EventDraft[] {
   const [first, ...rest] = drafts;
   if (idempotency === undefined || first === undefined) return drafts;
   const { principal } = caller;
@@ -128,9 +142,18 @@ const ownKeys = 5;
  */
 function splitMetadata(metadata: JsonObject): { meta: Record<string, JsonScalar>; details: JsonObject | undefined } {
   const entries = Object.entries(metadata);
-  const fitting = entries.filter(fits).slice(0, bounds.metaKeysMax - ownKeys) as [string, JsonScalar][];
+  const fitting = withRoom(entries.filter(fits).slice(0, bounds.metaKeysMax - ownKeys) as [string, JsonScalar][]);
   const details = fitting.length === entries.length ? undefined : metadata;
   return { meta: Object.fromEntries(fitting), details };
+}
+
+/** The first of them, as many as a record has room for. */
+function withRoom(entries: readonly [string, JsonScalar][]): [string, JsonScalar][] {
+  let bytes = 0;
+  return entries.filter(([key, value]) => {
+    bytes += Buffer.byteLength(canonicalize({ [key]: value }));
+    return bytes <= bounds.metaBytesMax;
+  });
 }
 
 function fits([key, value]: [string, JsonValue]): boolean {

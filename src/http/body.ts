@@ -27,6 +27,10 @@ function parseLines(body: Buffer): unknown[] {
     const line = body.subarray(start, end);
     lineNumber++;
     if (!isBlank(line)) values.push(parseLine(line, lineNumber));
+    // One more than is accepted is enough for the schema to refuse them all.
+    if (values.length > bounds.batchEventsMax) break;
+    if (lineNumber > bounds.batchLinesMax)
+      throw new TalosError('INVALID_JSON', { message: 'There are too many lines.' });
     start = end + 1;
   }
   return values;

@@ -3,6 +3,7 @@ import { createHmac } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { AuthenticationDemand, Credentials } from '../auth/authenticate.ts';
 import type { ClientIpHash } from '../core/audit-event.ts';
+import { TalosError } from '../core/errors.ts';
 import type { Caller, RequestFacts } from '../gateway/caller.ts';
 
 export type AuthenticateRequest = (credentials: Credentials, demand: AuthenticationDemand) => Promise<Caller>;
@@ -11,6 +12,8 @@ export type AuthenticateRequest = (credentials: Credentials, demand: Authenticat
 export function authenticated(authenticate: AuthenticateRequest, demand: AuthenticationDemand) {
   return async (request: FastifyRequest): Promise<void> => {
     const { authorization, 'x-talos-capability': capability } = request.headers;
+    // Of several, Node.js shows the first, and whoever stands before the gateway may have judged another one.
+    if ((request.raw.headersDistinct['authorization']?.length ?? 0) > 1) throw new TalosError('AUTH_INVALID');
     request.caller = await authenticate({ authorization, capability: single(capability) }, demand);
   };
 }

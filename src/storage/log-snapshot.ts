@@ -76,7 +76,7 @@ export interface SnapshotErasable {
   readonly value: string;
 }
 
-const recordsAtOnce = 4_096;
+const recordsAtOnce = 1_024;
 const tilesAtOnce = 64;
 // The smallest bigint, so that rows that should not be there are seen too.
 const beforeAll = '-9223372036854775808';

@@ -182,12 +182,14 @@ describe('under load', () => {
     expect(first.logText()).not.toContain('fatal');
   });
 
-  it('a gateway that writes nothing shows what the others have signed', async () => {
+  it('a gateway that writes nothing shows and keeps what the others have signed', async () => {
     const writing = await signerOn(log, { folder });
-    const idle = await signerOn(log, { folder: await freshFolder(), keyFile: join(folder, 'log.key') });
+    const elsewhere = await freshFolder();
+    const idle = await signerOn(log, { folder: elsewhere, keyFile: join(folder, 'log.key') });
     await append(4);
-    const { size } = await writing.checkpointer.covering(4);
+    const { size, note } = await writing.checkpointer.covering(4);
     await eventually(async () => (await idle.checkpointer.latest()).size === size);
+    expect(await readFile(join(elsewhere, 'log.checkpoint'), 'utf8')).toBe(note);
   });
 
   it('gateways that share a folder leave whole files, and never take one back to what is older', async () => {

@@ -332,6 +332,10 @@ describe('a witness that is not what it seems', () => {
     ],
     ['more text and then a cosignature', async (ask) => `more\n\n${await cosign(`${textOf(ask)}more\n`)}`],
     ['the log’s own signature', (ask) => linesOf(ask.note)],
+    [
+      'its cosignature in far too long an answer',
+      async (ask) => (await cosign(textOf(ask))) + `— x ${Buffer.alloc(300).toString('base64')}\n`.repeat(90),
+    ],
     ['a megabyte', () => '— x AAAA\n'.repeat(120_000)],
   ])('that answers 200 with %s is not', async (_name, respond) => {
     const { signer, checkpoint } = await publishedWith(async (ask, response) => response.end(await respond(ask)));

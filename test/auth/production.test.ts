@@ -1,4 +1,5 @@
 /** Credentials over the wire in production: a capability for everything, and nothing learned without one. */
+import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
 import {
@@ -10,6 +11,7 @@ import {
   type TestGateway,
   wallClock,
 } from '../support/gateway.ts';
+import { openRaw, sendRaw } from '../support/http-raw.ts';
 import { tokenWith } from '../support/issuer.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
@@ -341,5 +343,35 @@ describe('without bearer capabilities', () => {
     } finally {
       await own.stop();
     }
+  });
+});
+
+describe('who may not submit events', () => {
+  const head = (token: string) =>
+    `POST /api/events/batch HTTP/1.1\r\nHost: t\r\nConnection: close\r\n${token}Content-Type: application/json\r\nContent-Length: 16000000\r\n\r\n`;
+
+  it.each([
+    ['a stranger', () => ''],
+    ['a reader', () => `Authorization: Bearer ${reader}\r\n`],
+  ])('is told so before the body is read: %s', async (_, token) => {
+    const socket = await openRaw(gateway.url);
+    socket.write(head(token()));
+    const [answer] = await once(socket, 'data');
+    socket.destroy();
+    expect(String(answer)).toMatch(/^HTTP\/1\.1 403 /);
+  });
+});
+
+describe('two Authorization headers', () => {
+  it.each([
+    ['a good one first', () => [reader, 'junk']],
+    ['a good one last', () => ['junk', reader]],
+    ['the same one twice', () => [reader, reader]],
+  ])('are no credential: %s', async (_, tokens) => {
+    const fields = tokens().map((token) => `Authorization: Bearer ${token}\r\n`);
+    const text = `GET /api/events HTTP/1.1\r\nHost: t\r\nConnection: close\r\n${fields.join('')}\r\n`;
+    const { status, body } = await sendRaw(gateway.url, text);
+    expect(status).toBe(401);
+    expect(JSON.parse(body)).toMatchObject({ code: 'AUTH_INVALID' });
   });
 });

@@ -98,8 +98,8 @@ describe('overrides of the form TALOS__A__B', () => {
   });
 
   it('of keys without effect are told', () => {
-    expect(load({ ...development, TALOS__AUDIT__RETENTION_DAYS: '5' }).warnings).toEqual([
-      'TALOS__AUDIT__RETENTION_DAYS is ignored: records are kept without limit.',
+    expect(load({ ...development, TALOS__MCP_CONNECTOR__SIGNING_KEY_REF: 'k' }).warnings).toEqual([
+      'TALOS__MCP_CONNECTOR__SIGNING_KEY_REF is ignored: calls to tool servers are not signed by the gateway.',
     ]);
     expect(refusal({ ...development, TALOS__GATEWAY__DISABLE_AUTH: 'true' })).toHaveLength(1);
   });

@@ -7,19 +7,12 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { CommitPool } from '../../src/audit/pool.ts';
 import { bounds } from '../../src/config/bounds.ts';
-import type { CommittedEvent } from '../../src/core/audit-event.ts';
+import type { CommittedEvent, PreparedEvent } from '../../src/core/audit-event.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import type { TalosError } from '../../src/core/errors.ts';
+import { createLogWriter } from '../../src/storage/log.ts';
 import { numbered } from '../support/drafts.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  writerOn,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, dropDatabases, freshLog, numbersOf } from '../support/log-fixture.ts';
 import { startWriterProcess } from '../support/log-writer.ts';
 import { type Action, type Step, startWireProxy, type When, writerSteps } from '../support/wire-proxy.ts';
 
@@ -41,10 +34,13 @@ const before = 250;
 const batch = 20;
 const batchNumbers = Array.from({ length: batch }, (_, n) => 1_000 + n);
 
+/** What a fail point opens is closed with it: a server has only so many connections. */
+type Later = (close: () => Promise<unknown>) => void;
+
 /** A log with a beginning, and a way to it on which one step of one batch goes wrong. */
-async function faulty({ step, when }: FailPoint, fault: () => Action) {
+async function faulty({ step, when }: FailPoint, later: Later, fault: () => Action) {
   const address = await freshLog();
-  const earlier = await writerOn(address).append(randomUUID(), numbered(before));
+  const earlier = await appendOnce(address, numbered(before));
   const done: string[] = [];
   // A batch is read back only when its answer was lost.
   const traps: [Step, When, () => Action][] = [[step, when, fault]];
@@ -66,35 +62,51 @@ function isCommitted({ step, when }: FailPoint): boolean {
   return step === 'read' || step === 'release' || (step === 'commit' && when === 'after');
 }
 
+async function appendOnce(address: { url: string }, events: PreparedEvent[]): Promise<CommittedEvent[]> {
+  const writer = createLogWriter(address);
+  try {
+    return await writer.append(randomUUID(), events);
+  } finally {
+    await writer.close();
+  }
+}
+
 /** The log is whole, and holds the batch once or not at all. */
 async function expectLog(
   address: { url: string },
   acknowledged: readonly CommittedEvent[],
   hasBatch: boolean,
 ): Promise<void> {
-  const later = await writerOn(address).append(randomUUID(), numbered(1, 9_999));
-  const records = await checkAcknowledged(address, [...acknowledged, ...later]);
+  const next = await appendOnce(address, numbered(1, 9_999));
+  const records = await checkAcknowledged(address, [...acknowledged, ...next]);
   const rest = numbersOf(records).slice(before);
   expect(rest).toEqual(hasBatch ? [...batchNumbers, 9_999] : [9_999]);
 }
 
 /** All fail points, a few at a time. A failure names its own. */
-async function atEachFailPoint(check: (point: FailPoint) => Promise<void>): Promise<void> {
+async function atEachFailPoint(check: (point: FailPoint, later: Later) => Promise<void>): Promise<void> {
   const left = [...failPoints];
   const worker = async () => {
     for (let point = left.shift(); point !== undefined; point = left.shift()) {
       const { step, when } = point;
-      await check(point).catch((cause: unknown) => {
+      const closers: (() => Promise<unknown>)[] = [];
+      try {
+        await check(point, (close) => closers.unshift(close));
+      } catch (cause) {
         throw new Error(`${when} ${step}: ${String(cause)}`, { cause });
-      });
+      } finally {
+        for (const close of closers) await close();
+      }
     }
   };
   await Promise.all([worker(), worker(), worker(), worker()]);
 }
 
-function poolOn(way: { url: string }, deadline: { commitDeadlineMs?: number } = {}): CommitPool {
+function poolOn(way: { url: string }, later: Later, deadline: { commitDeadlineMs?: number } = {}): CommitPool {
+  const writer = createLogWriter(way);
+  later(() => writer.close());
   return new CommitPool({
-    writer: writerOn(way),
+    writer,
     clock: systemClock,
     bounds: { ...bounds, ...deadline },
     onCommit: () => undefined,
@@ -104,17 +116,17 @@ function poolOn(way: { url: string }, deadline: { commitDeadlineMs?: number } = 
 
 describe('a batch whose every step fails once', { timeout: 120_000 }, () => {
   it('is there once when the connection is lost', async () => {
-    await atEachFailPoint(async (point) => {
-      const { address, earlier, way, assertFailed } = await faulty(point, () => 'cut');
-      const committed = await poolOn(way).add(numbered(batch, 1_000));
+    await atEachFailPoint(async (point, later) => {
+      const { address, earlier, way, assertFailed } = await faulty(point, later, () => 'cut');
+      const committed = await poolOn(way, later).add(numbered(batch, 1_000));
       assertFailed();
       await expectLog(address, [...earlier, ...committed], true);
     });
   });
 
   it('is there once or not at all when the process ends', async () => {
-    await atEachFailPoint(async (point) => {
-      const { address, earlier, way, assertFailed } = await faulty(point, () => {
+    await atEachFailPoint(async (point, later) => {
+      const { address, earlier, way, assertFailed } = await faulty(point, later, () => {
         writer.child.kill('SIGKILL');
         return 'cut';
       });
@@ -127,9 +139,9 @@ describe('a batch whose every step fails once', { timeout: 120_000 }, () => {
   });
 
   it('is there once or not at all, as its caller is told, when nothing is heard beyond the deadline', async () => {
-    await atEachFailPoint(async (point) => {
-      const { address, earlier, way, assertFailed } = await faulty(point, () => 'hold');
-      const pool = poolOn(way, { commitDeadlineMs: 500 });
+    await atEachFailPoint(async (point, later) => {
+      const { address, earlier, way, assertFailed } = await faulty(point, later, () => 'hold');
+      const pool = poolOn(way, later, { commitDeadlineMs: 500 });
       const told = await pool.add(numbered(batch, 1_000)).catch((error: unknown) => error);
       assertFailed();
       const committed = Array.isArray(told) ? (told as CommittedEvent[]) : [];

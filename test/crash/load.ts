@@ -48,10 +48,10 @@ export interface Load {
   readonly stop: () => Promise<void>;
 }
 
-const clients = 16;
+const clients = 24;
 const batchEventsMin = 20;
-const batchEventsMax = 80;
-const answerTimeoutMs = 8_000;
+const batchEventsMax = 150;
+const answerTimeoutMs = 6_000;
 // After the end of the load: by then everything has recovered.
 const patienceMs = 60_000;
 

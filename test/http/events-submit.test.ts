@@ -164,6 +164,8 @@ describe('numbers', () => {
 });
 
 describe('metadata that a record cannot hold', () => {
+  const texts = (character: string) =>
+    Object.fromEntries(Array.from({ length: 26 }, (_, n) => [`key-${n}`, character.repeat(1_000)]));
   const many = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`key-${n}`, n]));
   it.each<[string, JsonObject]>([
     ['nested', { plain: 1, nested: { list: [1, { deep: true }] } }],
@@ -171,6 +173,9 @@ describe('metadata that a record cannot hold', () => {
     ['too many', { plain: 1, ...many }],
     ['a list', { plain: 1, list: [] }],
     ['reserved', { plain: 1, server_id: 'weather', phase: 'intent' }],
+    ['short texts of long characters', { plain: 1, ...texts('\u6f22') }],
+    ['short texts that are escaped', { plain: 1, ...texts('\u0001') }],
+    ['a long name', { plain: 1, ['k'.repeat(70_000)]: 1 }],
   ])('is kept beside it and bound to it: %s', async (_, metadata) => {
     const { record, meta, item } = await submitted({ ...plain, metadata });
     expect(meta['details_hash']).toBe(sha256(jcs(metadata)));
@@ -345,6 +350,18 @@ describe('a batch', () => {
     expect(answer.status).toBe(413);
     expect(answer.body).toMatchObject({ code: 'RECORD_TOO_LARGE', error: answer.body['message'] });
     expect(await count()).toBe(before);
+  });
+
+  it.each<[string, string, string]>([
+    ['a list of millions', 'application/json', `[${'0,'.repeat(4_000_000)}0]`],
+    ['a list of millions of objects', 'application/json', `[${'{},'.repeat(2_000_000)}{}]`],
+    ['millions of lines', 'application/x-ndjson', '{}\n'.repeat(2_000_000)],
+    ['millions of empty lines', 'application/x-ndjson', '\n'.repeat(8_000_000)],
+  ])('is refused soon, whatever it holds: %s', async (_, type, raw) => {
+    const started = performance.now();
+    const answer = await gateway.send('/api/events/batch', { raw, headers: { 'content-type': type } });
+    expect([400, 422]).toContain(answer.status);
+    expect(performance.now() - started).toBeLessThan(4_000);
   });
 
   it('is not cut in two by others that arrive at the same time', async () => {

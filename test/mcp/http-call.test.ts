@@ -155,6 +155,19 @@ describe('what a server asks back', () => {
     });
   });
 
+  it('does not pile up when a server asks more than it takes answers to', async () => {
+    const asked = 20_000;
+    const { server, received } = await answered(({ message }, response) => {
+      openEvents(response);
+      const pings = Array.from({ length: asked }, (_, n) => event({ jsonrpc: '2.0', id: `q${n}`, method: 'ping' }));
+      response.end(pings.join('') + event({ jsonrpc: '2.0', id: message['id'] ?? null, result: said('done') }));
+    });
+    expect(textOf(await call(server, 'tested'))).toBe('done');
+    expect(textOf(await call(server, 'tested'))).toBe('done');
+    const replies = received.filter(({ message }) => message['method'] === undefined);
+    expect(replies.length).toBeLessThan(asked / 2);
+  });
+
   it('is not answered where no session is', async () => {
     const { server, received } = await answered(({ message }, response) => {
       openEvents(response);

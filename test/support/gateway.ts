@@ -37,7 +37,7 @@ export interface TestGateway {
   readonly stop: () => Promise<void>;
 }
 
-export const developmentEnv = { DEV_MODE: 'true', TALOS_TRUSTED_ISSUERS: trustedIssuer.did };
+const developmentEnv = { DEV_MODE: 'true', TALOS_TRUSTED_ISSUERS: trustedIssuer.did };
 
 export const productionEnv = {
   DEV_MODE: 'false',

@@ -8,6 +8,7 @@ import { bounds } from '../../config/bounds.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { EmbeddedLog } from './embedded-log.ts';
 import { EmbeddedPostgresError } from './failure.ts';
+import { stopSteps } from './postmaster.ts';
 import { readPostmasterFile } from './postmaster-file.ts';
 import { ownUser } from './run-as.ts';
 import { runTool } from './run-tool.ts';
@@ -49,14 +50,9 @@ async function isNamedIn(pid: number, dataFolder: string): Promise<boolean> {
   return output.includes(`postgres -D ${dataFolder} `);
 }
 
-/** Fast shutdown, then immediate, then by force; true when the process is gone. */
+/** True when the process is gone. */
 async function end(pid: number, dataFolder: string, clock: Clock): Promise<boolean> {
-  const steps = [
-    ['SIGINT', bounds.embeddedFastStopMs],
-    ['SIGQUIT', bounds.embeddedImmediateStopMs],
-    ['SIGKILL', bounds.embeddedKillWaitMs],
-  ] as const;
-  for (const [signal, waitMs] of steps) {
+  for (const [signal, waitMs] of stopSteps) {
     sendSignal(pid, signal);
     if (await isGoneWithin(waitMs, pid, dataFolder, clock)) return true;
   }

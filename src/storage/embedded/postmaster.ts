@@ -10,6 +10,13 @@ import type { RunAs } from './run-as.ts';
 import { toolEnvironment } from './run-tool.ts';
 import { serverArguments } from './server-settings.ts';
 
+/** Fast shutdown (clients are cut off, everything is written), then immediate, then by force; how long each may take. */
+export const stopSteps = [
+  ['SIGINT', bounds.embeddedFastStopMs],
+  ['SIGQUIT', bounds.embeddedImmediateStopMs],
+  ['SIGKILL', bounds.embeddedKillWaitMs],
+] as const;
+
 export interface PostmasterSetup {
   /** Path of the program. */
   readonly postgres: string;
@@ -63,14 +70,8 @@ export class Postmaster {
     return file !== undefined && file.pid === this.#child.pid && file.ready;
   }
 
-  /** Fast shutdown (clients are cut off, everything is written), then immediate, then by force. */
   async stop(): Promise<void> {
-    const steps = [
-      ['SIGINT', bounds.embeddedFastStopMs],
-      ['SIGQUIT', bounds.embeddedImmediateStopMs],
-      ['SIGKILL', bounds.embeddedKillWaitMs],
-    ] as const;
-    for (const [signal, waitMs] of steps) {
+    for (const [signal, waitMs] of stopSteps) {
       if (this.#gone) return;
       this.#send(signal);
       await settledWithin(this.exited, waitMs);

@@ -7,8 +7,9 @@ import { denialCode } from '../../../core/denial.ts';
 import { TalosError } from '../../../core/errors.ts';
 import type { JsonObject, JsonValue } from '../../../core/json.ts';
 import type {
+  Submission,
+  Submit,
   SubmitEvents,
-  SubmitEventsRequest,
   SubmitSurface,
   Submitted,
   SubmittedEvent,
@@ -87,7 +88,13 @@ export interface SubmitRouteDeps {
 }
 
 export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
-  const onRequest = authenticated(deps.authenticate, 'open');
+  const admission = new WeakMap<FastifyRequest, Submit>();
+  const authentication = authenticated(deps.authenticate, 'open');
+  // Who may not submit is told so before a body is read that may be large.
+  const admitted = (surfaceId: SubmitSurface) => [
+    authentication,
+    async (request: FastifyRequest) => void admission.set(request, await admit(deps, request, surfaceId)),
+  ];
 
   app.post(
     '/api/events',
@@ -100,10 +107,10 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
         body: Event,
         response: { 200: Accepted, 202: NotRecorded },
       },
-      onRequest,
+      onRequest: admitted('events.submit'),
     },
     async (request, reply) => {
-      const submitted = await submit(deps, request, reply, 'events.submit', [request.body]);
+      const submitted = await submit(admission.get(request), request, reply, [request.body]);
       if (submitted.kind !== 'recorded') return reply.code(202).send(notRecorded(request, submitted.kind));
       return accepted(reply, request.body, submitted.committed[0] as CommittedEvent);
     },
@@ -120,11 +127,11 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
         body: LogEntry,
         response: { 200: Accepted, 202: NotRecorded },
       },
-      onRequest,
+      onRequest: admitted('events.submit.log'),
     },
     async (request, reply) => {
       const event = fromLogEntry(request.body, callerOf(request).principal);
-      const submitted = await submit(deps, request, reply, 'events.submit.log', [event]);
+      const submitted = await submit(admission.get(request), request, reply, [event]);
       if (submitted.kind !== 'recorded') return reply.code(202).send(notRecorded(request, submitted.kind));
       return accepted(reply, event, submitted.committed[0] as CommittedEvent);
     },
@@ -143,10 +150,10 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
         body: Type.Array(Event, { minItems: 1, maxItems: bounds.batchEventsMax }),
         response: { 200: BatchAccepted, 202: NotRecorded },
       },
-      onRequest,
+      onRequest: admitted('events.submit.batch'),
     },
     async (request, reply) => {
-      const submitted = await submit(deps, request, reply, 'events.submit.batch', request.body);
+      const submitted = await submit(admission.get(request), request, reply, request.body);
       if (submitted.kind !== 'recorded') return reply.code(202).send(notRecorded(request, submitted.kind));
       const { committed } = submitted;
       // The others follow it in the log without a gap.
@@ -164,34 +171,32 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
   );
 }
 
-async function submit(
-  deps: SubmitRouteDeps,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  surfaceId: SubmitSurface,
-  events: readonly (Static<typeof Event> | SubmittedEvent)[],
-): Promise<Submitted> {
+async function admit(deps: SubmitRouteDeps, request: FastifyRequest, surfaceId: SubmitSurface): Promise<Submit> {
   try {
-    const submitted = await deps.submitEvents({
-      surfaceId,
-      caller: callerOf(request),
-      facts: deps.factsOf(request),
-      events: events as readonly SubmittedEvent[],
-      ...idempotencyOf(request),
-    });
-    const isReplayed = submitted.kind === 'recorded' && submitted.committed[0]?.reservation === 'replayed';
-    if (isReplayed) reply.header('idempotent-replayed', 'true');
-    return submitted;
+    return await deps.submitEvents({ surfaceId, caller: callerOf(request), facts: deps.factsOf(request) });
   } catch (error) {
     throw withLegacySentence(error);
   }
+}
+
+async function submit(
+  admitted: Submit | undefined,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  events: readonly (Static<typeof Event> | SubmittedEvent)[],
+): Promise<Submitted> {
+  if (admitted === undefined) throw new Error('The route does not admit its caller.');
+  const submitted = await admitted({ events: events as readonly SubmittedEvent[], ...idempotencyOf(request) });
+  const isReplayed = submitted.kind === 'recorded' && submitted.committed[0]?.reservation === 'replayed';
+  if (isReplayed) reply.header('idempotent-replayed', 'true');
+  return submitted;
 }
 
 function notRecorded(request: FastifyRequest, status: 'spooled' | 'unrecorded'): Static<typeof NotRecorded> {
   return { status, request_id: request.id };
 }
 
-function idempotencyOf({ headers, body }: FastifyRequest): Pick<SubmitEventsRequest, 'idempotency'> {
+function idempotencyOf({ headers, body }: FastifyRequest): Pick<Submission, 'idempotency'> {
   const key = headers['idempotency-key'];
   return typeof key === 'string' ? { idempotency: { key, body: body as JsonValue } } : {};
 }

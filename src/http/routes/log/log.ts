@@ -25,6 +25,11 @@ const Base64 = Type.String({ contentEncoding: 'base64' });
 const ReceiptBody = Type.Unsafe<object | string>({ type: 'object', additionalProperties: true });
 const Bytes = Type.Unsafe<Buffer>({ type: 'string', format: 'binary' });
 const EventParams = Type.Object({ event_id: Type.String() });
+const ProofQuery = Type.Object({
+  cosigned: Type.Optional(
+    Type.Boolean({ description: 'Wait, for a bounded time, for a checkpoint that witnesses have cosigned too.' }),
+  ),
+});
 
 // A full tile is what it is for ever.
 const immutable = 'public, max-age=31536000, immutable';
@@ -157,12 +162,13 @@ function proofRoutes(app: App, deps: LogRouteDeps): void {
         summary: 'The receipt of a record: it verifies offline',
         description: 'As JSON, or with `Accept: text/plain` as a C2SP tlog-proof.',
         params: EventParams,
+        querystring: ProofQuery,
         response: { 200: ReceiptBody },
       },
       onRequest,
     },
     async (request, reply) => {
-      const receipt = await receiptFor(deps, request, request.params);
+      const receipt = await receiptFor(deps, request, request.params, request.query.cosigned);
       const wantsText = request.headers.accept?.startsWith('text/plain') === true;
       if (wantsText) return reply.type('text/plain; charset=utf-8').send(formatTlogProof(receiptToTlogProof(receipt)));
       return receiptToJson(receipt);
@@ -189,9 +195,10 @@ async function receiptFor(
   deps: LogRouteDeps,
   request: FastifyRequest,
   { event_id: eventId }: Static<typeof EventParams>,
+  cosigned = false,
 ): Promise<Receipt> {
   if (!isUuidv7(eventId)) throw new TalosError('NOT_FOUND', { message: 'There is no such event.' });
-  return await deps.readLog.receipt({ caller: callerOf(request), facts: deps.factsOf(request), eventId });
+  return await deps.readLog.receipt({ caller: callerOf(request), facts: deps.factsOf(request), eventId, cosigned });
 }
 
 function legacyProof(receipt: Receipt, eventId: string): object {
