@@ -8,7 +8,7 @@ import { startGateway } from './lib/gateway.ts';
 import { startGenerator } from './lib/generator.ts';
 import { type BenchOptions, readOptions } from './lib/options.ts';
 import { type Pgbench, preparePgbench } from './lib/pgbench.ts';
-import { cpuMicros, familyCpuMicros, residentMb } from './lib/proc.ts';
+import { cpuMicros, endedChildrenCpuMicros, familyCpuMicros, residentMb } from './lib/proc.ts';
 import { prepareRawCopy } from './lib/raw-copy.ts';
 import { deliver, memoryFacts, printMeasurements } from './lib/report.ts';
 import { type Contender, type Measurement, measureInTurns, perSecondOf } from './lib/rounds.ts';
@@ -36,7 +36,8 @@ async function main(options: BenchOptions, later: Later): Promise<void> {
     meters: {
       gateway: () => cpuMicros(gateway.pid),
       database: () => (database.postmaster === undefined ? Number.NaN : familyCpuMicros(database.postmaster)),
-      generator: generator.cpuMicros,
+      // pgbench is a generator of its own, and ends with each turn.
+      generator: () => generator.cpuMicros() + endedChildrenCpuMicros(process.pid),
     },
   };
   const single = generator.contender('gateway', singleEventTarget(gateway.port), singleConnections);

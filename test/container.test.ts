@@ -62,7 +62,12 @@ describe('the Dockerfile', () => {
 
   it('is stopped by SIGTERM, which reaches Node.js itself', () => {
     expect(all(runtime, 'STOPSIGNAL').map(({ rest }) => rest)).toEqual(['SIGTERM']);
-    expect(JSON.parse(all(runtime, 'CMD')[0]?.rest ?? '')).toEqual(['node', 'dist/src/main.js']);
+    expect(JSON.parse(all(runtime, 'CMD')[0]?.rest ?? '')).toEqual([
+      'node',
+      '--max-semi-space-size=16',
+      '--min-semi-space-size=16',
+      'dist/src/main.js',
+    ]);
     expect(all(runtime, 'ENTRYPOINT')).toEqual([]);
   });
 

@@ -47,6 +47,11 @@ export function familyCpuMicros(pid: number): number {
   return micros(own.ownTicks + own.childTicks + living);
 }
 
+/** The same for the children of a process that have ended. */
+export function endedChildrenCpuMicros(pid: number): number {
+  return micros(statOf(pid)?.childTicks ?? 0);
+}
+
 function micros(ticks: number): number {
   return (ticks / ticksPerSecond) * 1e6;
 }

@@ -20,6 +20,11 @@ export const errorTable = {
   PAYLOAD_TOO_LARGE: { status: 413, message: 'The body is larger than this route accepts.', retryable: false },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, message: 'Send the body as application/json.', retryable: false },
   NOT_FOUND: { status: 404, message: 'Not Found', retryable: false },
+  MISDIRECTED_REQUEST: {
+    status: 421,
+    message: 'In development mode the gateway answers only to localhost and to addresses.',
+    retryable: false,
+  },
   METHOD_NOT_ALLOWED: { status: 405, message: 'Method Not Allowed', retryable: false },
   REQUEST_TIMEOUT: { status: 408, message: 'The request took too long to arrive.', retryable: true },
   HEADERS_TOO_LARGE: { status: 431, message: 'The request headers are too large.', retryable: false },

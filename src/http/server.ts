@@ -94,9 +94,18 @@ function addLifecycle(app: App, options: ServerOptions): void {
     reply.raw.once('close', () => {
       if (!reply.raw.writableFinished) count(request, reply, errorTable.CALL_CANCELLED.status);
     });
+    if (options.development && isPublicName(request.hostname)) throw new TalosError('MISDIRECTED_REQUEST');
     if (isShuttingDown()) refuseDuringShutdown(request, reply);
   });
   app.addHook('onResponse', async (request, reply) => count(request, reply, reply.statusCode));
+}
+
+/**
+ * Development mode lets callers in without a credential, so a page of any site whose name is made to point here (DNS
+ * rebinding) could call tools. Such a name has a dot and a letter at its end; addresses and local names have not.
+ */
+function isPublicName(hostname: string): boolean {
+  return /\.[a-z][a-z0-9-]*\.?$/i.test(hostname) && !/\.localhost\.?$/i.test(hostname);
 }
 
 function refuseDuringShutdown(request: FastifyRequest, reply: FastifyReply): void {

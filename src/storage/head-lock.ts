@@ -52,13 +52,16 @@ async function endBlockers(address: DatabaseAddress, waiter: pg.Client): Promise
   );
   try {
     await client.connect();
-    // Whoever waits in line blocks those behind it and waits for a lock; a zombie waits for its client. A batch that is
-    // slow because the server is busy waits for neither, and is left alone. The conditions of one WHERE are tried in
-    // any order, so who is to be ended is settled before anybody is.
+    // Whoever waits in line blocks those behind it and waits for a lock; the zombie at the head of the line waits for
+    // its client. The line is followed to its head, because those between may be gone or stopped as well. A batch that
+    // is slow because the server is busy waits for neither, and is left alone. The conditions of one WHERE are tried
+    // in any order, so who is to be ended is settled before anybody is.
     const { rows } = await client.query<{ pid: number }>(
-      `WITH zombie AS MATERIALIZED (
-         SELECT pid FROM pg_stat_activity
-          WHERE pid = ANY (pg_blocking_pids($1)) AND application_name = '${writerName}'
+      `WITH RECURSIVE blocker AS (
+         SELECT unnest(pg_blocking_pids($1)) AS pid UNION SELECT unnest(pg_blocking_pids(pid)) FROM blocker),
+       zombie AS MATERIALIZED (
+         SELECT pid FROM pg_stat_activity JOIN blocker USING (pid)
+          WHERE application_name = '${writerName}'
             AND datname = current_database() AND usename = current_user AND wait_event_type = 'Client'
             AND state_change < clock_timestamp() - make_interval(secs => $2::float8 / 1000))
        SELECT pid FROM zombie WHERE pg_terminate_backend(pid)`,

@@ -51,6 +51,8 @@ export interface Load {
 const clients = 24;
 const batchEventsMin = 20;
 const batchEventsMax = 150;
+// Without a pause the clients would take the processor from the gateways that start again.
+const pauseMsMax = 250;
 const answerTimeoutMs = 6_000;
 // After the end of the load: by then everything has recovered.
 const patienceMs = 60_000;
@@ -96,6 +98,7 @@ interface Context {
 async function client(context: Context): Promise<void> {
   const { dice } = context;
   while (!context.isOver) {
+    await delay(dice.below(pauseMsMax));
     const roll = dice.below(100);
     if (roll < 30) await submit(context, 1);
     else if (roll < 70) await submit(context, dice.between(batchEventsMin, batchEventsMax));

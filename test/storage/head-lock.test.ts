@@ -88,6 +88,25 @@ describe('a writer that is stopped', () => {
     expect(records).toHaveLength(205);
   });
 
+  it('holds up nobody when the first in line is not one that looks', async () => {
+    const { writer, address, stopAt, wake } = await sleeper();
+    const stopped = stopAt('commit', 'midway', 'half');
+    const held = writer.add(50, 1_000);
+    const link = await stopped;
+    // Such as a gateway that starts, or a writer that is stopped in its turn.
+    const first = query(address.url, 'UPDATE log_head SET origin = origin');
+    await expect
+      .poll(() => query(address.url, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+      .toHaveLength(1);
+    const startedAt = performance.now();
+    const committed = await writerOn(address).append(randomUUID(), numbered(1));
+    expect(performance.now() - startedAt).toBeLessThan(bounds.headWaitMs + bounds.headCheckMs + slackMs);
+    await first;
+    link.release();
+    wake();
+    await checkAcknowledged(address, [...committed, ...(await held)]);
+  });
+
   it('holds up none of many, and costs them no connection', async () => {
     const { writer, address, stopAt, wake } = await sleeper();
     const stopped = stopAt('commit', 'midway', 'half');
