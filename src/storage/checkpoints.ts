@@ -67,6 +67,9 @@ async function head(pool: pg.Pool): ReturnType<CheckpointStore['head']> {
 }
 
 async function origin(pool: pg.Pool, proposed: string): Promise<string> {
+  // Who only asks must not wait in line for the head.
+  const known = (await head(pool)).origin;
+  if (known !== undefined) return known;
   const [row] = await read<{ origin: string }>(
     pool,
     'UPDATE log_head SET origin = coalesce(origin, $1) RETURNING origin',

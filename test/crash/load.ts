@@ -36,6 +36,9 @@ export interface Ledger {
   /** What no client should ever be told. */
   readonly faults: string[];
   acknowledged: number;
+  /** The longest time in which nobody was told of anything, and when somebody last was. */
+  silenceMs: number;
+  lastToldMs: number;
   /** Requests that got no answer, or a 5xx. */
   failures: number;
   replays: number;
@@ -64,6 +67,8 @@ export function startLoad(cluster: Cluster, dice: Dice): Load {
     checkpoints: new Set(),
     faults: [],
     acknowledged: 0,
+    silenceMs: 0,
+    lastToldMs: performance.now(),
     failures: 0,
     replays: 0,
     conflicts: 0,
@@ -139,6 +144,9 @@ async function sendUntilTold(context: Context, group: SentGroup): Promise<void> 
 function note(ledger: Ledger, group: SentGroup, { body, replayed }: Answer): void {
   const told = (group.count === 1 ? [body] : body['events']) as unknown as Told[];
   if (replayed) ledger.replays++;
+  const nowMs = performance.now();
+  ledger.silenceMs = Math.max(ledger.silenceMs, nowMs - ledger.lastToldMs);
+  ledger.lastToldMs = nowMs;
   if (group.told !== undefined && JSON.stringify(places(told)) !== JSON.stringify(places(group.told))) {
     ledger.faults.push(`${group.key}: two answers that differ`);
   }
