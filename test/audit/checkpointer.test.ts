@@ -453,7 +453,7 @@ describe('a store that is gone', () => {
       await expect(signer.checkpointer.covering(10)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
     const startedAt = performance.now();
     await signer.checkpointer.close();
-    expect(performance.now() - startedAt).toBeLessThan(2 * bounds.checkpointCloseMs + 2_000);
+    expect(performance.now() - startedAt).toBeLessThan(2 * bounds.checkpointCloseMs + 20_000);
     expect(() => signer.checkpointer.assertSound()).not.toThrow();
     expect((await signer.checkpointer.latest()).note).toBe(before.note);
     await proxy.restore();

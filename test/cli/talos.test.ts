@@ -64,7 +64,7 @@ describe('talos demo', () => {
     const startedAt = performance.now();
     const { code, out, err } = await talos(['demo', '--url', gateway.url, '--data-dir', 'data']);
     expect({ code, err }).toEqual({ code: 0, err: '' });
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(performance.now() - startedAt).toBeLessThan(30_000);
     expect(out).toContain(`issued by ${did}`);
     expect(out).toContain('get_forecast');
     expect(out).toMatch(/denied: .*\(SCOPE_MISMATCH\)/);

@@ -175,7 +175,7 @@ describe('sixty calls that hang', () => {
       callTool(gateway, 'echo', {}, { server: 'patient' }),
     ]);
     expect(others.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200, 200]);
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    expect(performance.now() - startedAt).toBeLessThan(20_000);
     held.open();
     const answers = await Promise.all(calls);
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));

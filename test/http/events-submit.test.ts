@@ -361,7 +361,7 @@ describe('a batch', () => {
     const started = performance.now();
     const answer = await gateway.send('/api/events/batch', { raw, headers: { 'content-type': type } });
     expect([400, 422]).toContain(answer.status);
-    expect(performance.now() - started).toBeLessThan(4_000);
+    expect(performance.now() - started).toBeLessThan(15_000);
   });
 
   it('is not cut in two by others that arrive at the same time', async () => {

@@ -62,7 +62,7 @@ describe('boundedPattern', () => {
   ])('is done with %s soon', (source, subject) => {
     const started = performance.now();
     boundedPattern(source, 4_096).test(subject);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(10_000);
   });
 
   it('checks short subjects of dangerous expressions, and lets long ones pass', () => {
