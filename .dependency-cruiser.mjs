@@ -100,7 +100,7 @@ const owners = [
   { library: 'commander', packages: 'commander', owner: 'cli', instead: 'Commands belong in cli/.' },
 ];
 
-const ours = '^(?:src|cli|verifier|test|bench|scripts|examples)/';
+const ours = '^(?:src|cli|verifier|packages|test|bench|scripts|examples)/';
 
 function roomRule([room, { mayImport, instead }]) {
   const allowed = [room, ...mayImport].join('|');
@@ -119,7 +119,7 @@ function ownerRule({ library, packages, owner, instead }) {
     name: `library-${library}`,
     comment: `Only ${owner}/ imports this library. ${instead}`,
     severity: 'error',
-    from: { path: '^(?:src|cli|verifier)/', pathNot: `^${owner}/` },
+    from: { path: '^(?:src|cli|verifier|packages)/', pathNot: `^${owner}/` },
     // Resolved into node_modules, or as it was written when it could not be resolved.
     to: { path: `(?:^|node_modules/)(?:${packages})(?:/|$)`, dependencyTypesNot: ['local', 'core'] },
   };
@@ -154,6 +154,21 @@ export default {
       severity: 'error',
       from: { path: '^verifier/' },
       to: { pathNot: '^verifier/' },
+    },
+    {
+      name: 'client-stands-alone',
+      comment:
+        'The stream client is a package without dependencies for browsers and Node.js: write what it needs in the package itself.',
+      severity: 'error',
+      from: { path: '^packages/' },
+      to: { pathNot: '^packages/' },
+    },
+    {
+      name: 'rooms-need-no-client',
+      comment: 'The packages are for those who use a gateway; the gateway itself shares nouns through core/.',
+      severity: 'error',
+      from: { path: '^(?:src|verifier)/' },
+      to: { path: '^packages/' },
     },
     {
       name: 'core-does-no-io',
@@ -224,7 +239,7 @@ export default {
       name: 'not-to-tests',
       comment: 'What tests, benchmarks, scripts and examples share with the product lives in src/.',
       severity: 'error',
-      from: { path: '^(?:src|cli|verifier)/' },
+      from: { path: '^(?:src|cli|verifier|packages)/' },
       to: { path: '^(?:test|bench|scripts|examples)/' },
     },
   ],
@@ -232,6 +247,7 @@ export default {
     // TypeScript 7 has no JavaScript API; swc reads the sources, type-only imports included.
     parser: 'swc',
     doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^packages/[^/]+/dist/' },
     moduleSystems: ['es6', 'cjs'],
     enhancedResolveOptions: {
       exportsFields: ['exports'],

@@ -11,6 +11,7 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 COPY cli ./cli
 COPY verifier ./verifier
+COPY packages ./packages
 COPY examples ./examples
 RUN npm run build
 

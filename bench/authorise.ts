@@ -1,12 +1,15 @@
 /**
  * Authorisation in this process, on one core: from the text of a credential to the decision on a tool call. Once for a
- * capability that is remembered, once for capabilities that are new, whose signatures are verified on the thread pool.
+ * capability that is remembered, once for capabilities that are new, whose signatures are verified on the thread pool, and
+ * once for new ones that were passed on three times.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { createAuthenticator } from '../src/auth/authenticate.ts';
-import { grantCapability } from '../src/core/capability-grant.ts';
+import { Sessions } from '../src/auth/sessions.ts';
+import { delegateCapability, grantCapability } from '../src/core/capability-grant.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { didKeyFromPublicKey, didSet } from '../src/core/did.ts';
+import type { Authority } from '../src/policy/authority.ts';
 import { CapabilityVerifier } from '../src/policy/capability-verifier.ts';
 import { decideByName, decideCall } from '../src/policy/decide.ts';
 import { withCleanup } from './lib/cleanup.ts';
@@ -27,11 +30,20 @@ const newTokens = 20_000;
 const meter = 'this process';
 
 const verifier = new CapabilityVerifier({ trustedIssuers: didSet([issuer]), clock: systemClock });
-const authenticate = createAuthenticator({
+const notMeasured = () => Promise.reject(new Error('Nothing but capabilities is measured.'));
+const authenticate = createAuthenticator<Authority>({
   mode: 'production',
   adminSecret: undefined,
-  bearerCapabilities: false,
+  bearerCapabilities: true,
+  apiKeys: { identify: notMeasured },
+  adminTokens: undefined,
+  oidc: undefined,
+  attester: { verify: notMeasured, spend: notMeasured },
+  attestationKeys: new Set(),
   authorityOf: (token) => verifier.authorityOf(token),
+  stillValid: (authority) => verifier.stillValid(authority),
+  sessions: new Sessions(1),
+  warn: () => undefined,
 });
 
 const options = readOptions();
@@ -39,7 +51,13 @@ await withCleanup(() => main(options));
 
 async function main(options: BenchOptions): Promise<void> {
   const tokens = Array.from({ length: newTokens }, (_, n) => grant(`did:talos:agent-${n}`));
-  const contenders = [remembered(grant('did:talos:bench-agent')), fresh(tokens)];
+  const chains = passedOn(3, newTokens);
+  const contenders = [
+    remembered('remembered', grant('did:talos:bench-agent')),
+    remembered('remembered, passed on three times', passedOn(3, 1)[0] ?? ''),
+    fresh('verified in full', tokens),
+    fresh('verified in full, passed on three times', chains),
+  ];
   const measurements = await measureInTurns(contenders, {
     seconds: options.seconds,
     meters: { [meter]: () => cpuMicros(process.pid) },
@@ -67,7 +85,7 @@ async function main(options: BenchOptions): Promise<void> {
   );
 }
 
-function grant(subject: string): string {
+function grant(subject: string, delegatable = false): string {
   const nowSec = Math.floor(systemClock.now() / 1000);
   return grantCapability({
     privateKey,
@@ -76,30 +94,60 @@ function grant(subject: string): string {
     scope: 'tool:bench/method:get_forecast',
     nowSec,
     ttlSec: 3_600,
+    delegatable,
   });
+}
+
+/** Capabilities that were passed on so often, each by a key of its own: the last link differs, the ones before it do not. */
+function passedOn(times: number, count: number): string[] {
+  const nowSec = Math.floor(systemClock.now() / 1000);
+  let holder = generateKeyPairSync('ed25519');
+  let parent = grant(didKeyFromPublicKey(holder.publicKey), true);
+  for (let link = 1; link < times; link++) {
+    const next = generateKeyPairSync('ed25519');
+    const subject = didKeyFromPublicKey(next.publicKey);
+    parent = delegateCapability({
+      parent,
+      subject,
+      delegatable: true,
+      privateKey: holder.privateKey,
+      nowSec,
+      ttlSec: 3_600,
+    });
+    holder = next;
+  }
+  return Array.from({ length: count }, (_, n) =>
+    delegateCapability({
+      parent,
+      subject: `did:talos:agent-${n}`,
+      privateKey: holder.privateKey,
+      nowSec,
+      ttlSec: 3_600,
+    }),
+  );
 }
 
 /** Everything that a tool call needs of authentication and policy. Throws when it is not allowed. */
 async function decide(authorization: string): Promise<void> {
   const caller = await authenticate({ authorization, capability: undefined }, 'bearer');
-  const byName = decideByName(request, caller.authority, policyMode);
+  const byName = decideByName(request, caller, policyMode);
   if (!byName.allow || !decideCall(byName, tool, args).allow) throw new Error('A good capability was refused.');
 }
 
-function remembered(token: string): Contender {
+function remembered(name: string, token: string): Contender {
   const authorization = `Bearer ${token}`;
-  return { name: 'remembered', run: (seconds) => repeat(seconds, decisionsBetweenLooks, () => decide(authorization)) };
+  return { name, run: (seconds) => repeat(seconds, decisionsBetweenLooks, () => decide(authorization)) };
 }
 
 /** More tokens than are remembered, so that each is forgotten before its turn comes again. */
-function fresh(tokens: readonly string[]): Contender {
+function fresh(name: string, tokens: readonly string[]): Contender {
   let next = 0;
   const decideNext = () => decide(`Bearer ${tokens[next++ % tokens.length]}`);
   const several = async () => {
     await Promise.all(Array.from({ length: verificationsAtOnce }, decideNext));
   };
   return {
-    name: 'verified in full',
+    name,
     run: async (seconds) => {
       const turn = await repeat(seconds, 1, several);
       return { ...turn, operations: turn.operations * verificationsAtOnce };

@@ -41,6 +41,7 @@ const makePlain = `
   CREATE UNIQUE INDEX ON plain (event_id);
   DROP TABLE audit_event;
   ALTER TABLE plain RENAME TO audit_event;
+  CREATE TRIGGER log_move_head AFTER INSERT ON audit_event FOR EACH STATEMENT EXECUTE FUNCTION log_move_head();
   UPDATE log_partition SET end_seq = 65536 * 1000000::bigint`;
 
 await withCleanup(async (later) => {

@@ -10,6 +10,7 @@ export interface GatewayAnswer {
 export interface GatewayClient {
   readonly get: (path: string, token: string) => Promise<GatewayAnswer>;
   readonly post: (path: string, token: string, body: JsonObject) => Promise<GatewayAnswer>;
+  readonly delete: (path: string, token: string) => Promise<GatewayAnswer>;
 }
 
 const timeoutMs = 10_000;
@@ -20,6 +21,7 @@ export function gatewayClient(url: string): GatewayClient {
   const send = (path: string, token: string, init: RequestInit) => request(new URL(path, url), token, init);
   return {
     get: (path, token) => send(path, token, {}),
+    delete: (path, token) => send(path, token, { method: 'DELETE' }),
     post: (path, token, body) =>
       send(path, token, {
         method: 'POST',

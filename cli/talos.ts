@@ -2,7 +2,9 @@
 /** `talos`: everything that is done with the gateway from a shell. */
 import { Command } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
+import { apiKeysCommand } from './commands/api-keys.ts';
 import { configCommand } from './commands/config.ts';
+import { delegateCommand } from './commands/delegate.ts';
 import { demoCommand } from './commands/demo.ts';
 import { eraseCommand } from './commands/erase.ts';
 import { exportCommand } from './commands/export.ts';
@@ -11,9 +13,14 @@ import { grantCommand } from './commands/grant.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { keysCommand } from './commands/keys.ts';
 import { logCommand } from './commands/log.ts';
+import { migrateCommand } from './commands/migrate.ts';
 import { pruneCommand } from './commands/prune.ts';
 import { quickstartCommand } from './commands/quickstart.ts';
+import { replayCommand } from './commands/replay.ts';
+import { revokeCommand } from './commands/revoke.ts';
+import { secretsCommand } from './commands/secrets.ts';
 import { serveCommand } from './commands/serve.ts';
+import { tailCommand } from './commands/tail.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { witnessCommand } from './commands/witness.ts';
 import { exitingWithUsageCode } from './usage-error.ts';
@@ -27,14 +34,21 @@ for (const add of [
   demoCommand,
   keysCommand,
   grantCommand,
+  delegateCommand,
+  revokeCommand,
+  replayCommand,
   inspectCommand,
   verifyCommand,
   exportCommand,
+  tailCommand,
+  migrateCommand,
   fsckCommand,
   pruneCommand,
   eraseCommand,
   logCommand,
   witnessCommand,
+  apiKeysCommand,
+  secretsCommand,
   configCommand,
   quickstartCommand,
 ]) {

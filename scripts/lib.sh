@@ -67,7 +67,7 @@ ensure_built() {
 }
 
 newer_sources() {
-  for source in src cli examples package.json package-lock.json tsconfig.json tsconfig.build.json; do
+  for source in src cli verifier packages examples package.json package-lock.json tsconfig.json tsconfig.build.json; do
     if [ -e "$root/$source" ]; then find "$root/$source" -newer "$stamp"; fi
   done
 }

@@ -18,6 +18,7 @@ export async function openApiText(): Promise<string> {
     trustedProxies: [],
     tls: undefined,
     isShuttingDown: () => false,
+    failureOf: async (thrown) => thrown,
   });
   await registerRoutes(app, inert);
   await app.ready();

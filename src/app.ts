@@ -4,47 +4,57 @@
  */
 import { randomUUID } from 'node:crypto';
 import manifest from '../package.json' with { type: 'json' };
+import { administrationCorridors } from './administration-corridors.ts';
 import { recordWhileSound } from './audit/checkpointer-recorder.ts';
 import { startReconciler } from './audit/reconciler.ts';
 import { createRecorder } from './audit/recorder.ts';
 import { startReservationPruner } from './audit/reservation-pruner.ts';
 import { startMaintenance } from './audit/retention.ts';
 import { startSummaries } from './audit/summaries.ts';
-import { createAuthenticator } from './auth/authenticate.ts';
 import { bounds } from './config/bounds.ts';
 import type { Config, Secrets } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
-import { didSet } from './core/did.ts';
-import type { ToolClassOf } from './core/tool-class.ts';
+import type { KnownToolOf } from './core/tool-class.ts';
+import { createAdminister } from './gateway/administer.ts';
 import { createAuthorizeAction } from './gateway/authorize-action.ts';
-import { createCallTool } from './gateway/call-tool.ts';
-import { createListTools } from './gateway/list-tools.ts';
+import { createCapabilityAdmin } from './gateway/capabilities.ts';
+import { createExplainCall } from './gateway/explain-call.ts';
 import { createReadEvents } from './gateway/read-events.ts';
 import { createReadLog } from './gateway/read-log.ts';
 import { createReadStats } from './gateway/read-stats.ts';
 import { createRefuse } from './gateway/refusal.ts';
+import { createStreamEvents } from './gateway/stream-events.ts';
 import { createSubmitEvents } from './gateway/submit-events.ts';
 import { refuseWithoutRoom } from './http/admission.ts';
 import { type ClientIpKey, createFactsOf } from './http/caller.ts';
 import { InFlight } from './http/in-flight.ts';
+import { createOriginAllowed } from './http/origin.ts';
 import { registerRoutes } from './http/routes/index.ts';
 import { createServer, listen, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
 import { countUnrecorded } from './http/unrecorded.ts';
+import { routeUpgrades } from './http/ws.ts';
 import { createRegistry, type Registry } from './mcp/registry.ts';
 import { readToolRegistry } from './mcp/tool-registry.ts';
+import { mcpCorridors } from './mcp-corridors.ts';
+import { type Administration, openAdministration } from './open-administration.ts';
+import { type Capabilities, openCapabilities } from './open-capabilities.ts';
 import { openCheckpointer } from './open-checkpointer.ts';
 import { type Delivery, openDelivery } from './open-delivery.ts';
-import { CapabilityVerifier } from './policy/capability-verifier.ts';
+import { type Identity, openIdentity, protectedResource } from './open-identity.ts';
+import { type Limits, openLimits } from './open-limits.ts';
+import { openStreams } from './open-streams.ts';
+import { pruneCapabilityUse } from './storage/capability-use.ts';
 import { createCheckpointStore } from './storage/checkpoints.ts';
 import { type DatabaseAddress, openReadPool } from './storage/db.ts';
 import { startEmbeddedPostgres } from './storage/embedded/start.ts';
 import { createEventReader } from './storage/events.ts';
 import { createIntentStore } from './storage/intents.ts';
 import { createLogWriter } from './storage/log.ts';
-import { migrate } from './storage/migrate.ts';
+import { migrateOrCheck } from './storage/migrate.ts';
 import { createPartitionStore } from './storage/partitions.ts';
 import { pruneReservations } from './storage/reservations.ts';
+import { createRevocationStore } from './storage/revocations.ts';
 import { createStatisticsReader } from './storage/rollups.ts';
 import { createTileReader } from './storage/tiles.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
@@ -98,7 +108,7 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<string> {
   const isEmbedded = secrets.databaseUrl === undefined;
 
   const database = await openDatabase(options, onStop);
-  await migrate(database);
+  await migrateOrCheck(database, 'write');
   signal.throwIfAborted();
   const log = await openLog(options, database, onStop);
   const upkeep = startUpkeep(options, log, onStop);
@@ -107,12 +117,33 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<string> {
   const delivery = await openDelivery({ ...options, pool: log.readPool, recorder: log.recorder, isEmbedded, fetch });
   onStop(() => delivery.close());
 
-  const toolClass = await readToolRegistry(config.toolRegistryFile);
-  const registry = createRegistry(config.servers, { clock: options.clock, log: options.telemetry.log });
+  const capabilities = await openCapabilities(options, database);
+  // Whoever watches by it is sent away at once.
+  capabilities.feed.onRevoked(() => log.live.sessions.judgeAll());
+  onStop(() => capabilities.close());
+  const identity = await openIdentity(options, log.readPool, capabilities.verifier);
+  onStop(() => identity.close());
+  const knownTool = await readToolRegistry(config.toolRegistryFile);
+  const { clock, telemetry } = options;
+  const administration = await openAdministration({ ...options, pool: log.readPool });
+  onStop(() => administration.close());
+  const secretOf = administration.vault.valueOf;
+  const registry = createRegistry(config.servers, {
+    clock,
+    log: telemetry.log,
+    onLoad: telemetry.upstreamLoad,
+    secretOf,
+  });
   onStop(() => registry.close());
   void registry.warmUp(signal);
+  const limits = await openLimits(options);
+  onStop(limits.close);
 
-  return await serveHttp(options, { startedAtMs, log, upkeep, delivery, toolClass, registry }, onStop);
+  return await serveHttp(
+    options,
+    { startedAtMs, log, upkeep, delivery, capabilities, identity, administration, knownTool, registry, limits },
+    onStop,
+  );
 }
 
 type OpenLog = Awaited<ReturnType<typeof openLog>>;
@@ -129,8 +160,14 @@ async function openLog(options: GatewayOptions, database: DatabaseAddress, onSto
   const writer = createLogWriter(database, {
     onZombieEnded: () => telemetry.log.warn('ended the connection of a gateway that stood still while it held the log'),
   });
+  const live = openStreams({ readPool, database, clock, telemetry });
+  onStop(() => live.close());
+  const onCommitted = () => {
+    checkpointer.committed();
+    live.streams.hint();
+  };
   const recorder = recordWhileSound(
-    createRecorder({ writer, clock, telemetry, onCommitted: checkpointer.committed }),
+    createRecorder({ writer, clock, telemetry, onCommitted }),
     checkpointer.assertSound,
   );
   onStop(() => recorder.close());
@@ -145,6 +182,7 @@ async function openLog(options: GatewayOptions, database: DatabaseAddress, onSto
     checkpointer,
     writerId,
     recorder,
+    live,
   };
 }
 
@@ -177,7 +215,7 @@ function startUpkeep({ config, clock, telemetry }: GatewayOptions, log: OpenLog,
   });
   onStop(() => reconciler.close());
   const pruner = startReservationPruner({
-    prune: () => pruneReservations(readPool),
+    prune: async () => (await pruneReservations(readPool)) + (await pruneCapabilityUse(readPool)),
     intervalMs: bounds.idempotencyPruneIntervalMs,
     log: telemetry.log,
   });
@@ -191,8 +229,12 @@ interface Parts {
   readonly log: OpenLog;
   readonly upkeep: Upkeep;
   readonly delivery: Delivery;
-  readonly toolClass: ToolClassOf;
+  readonly capabilities: Capabilities;
+  readonly identity: Identity;
+  readonly knownTool: KnownToolOf;
+  readonly administration: Administration;
   readonly registry: Registry;
+  readonly limits: Limits;
 }
 
 /** The server with its routes, listening. Resolves with its address. */
@@ -208,16 +250,21 @@ async function serveHttp(options: GatewayOptions, parts: Parts, onStop: OnStop):
     trustedProxies: config.trustedProxies,
     tls,
     isShuttingDown: () => isShuttingDown,
+    protectedResource: protectedResource(config),
+    failureOf: parts.limits.requests.failureOf,
   });
   const inFlight = new InFlight();
   inFlight.track(app, () => !isShuttingDown);
   const factsOf = createFactsOf(clientIpKey(config, secrets));
   countUnrecorded(app, parts.upkeep.summaries, factsOf);
+  parts.limits.requests.guard(app);
   refuseWithoutRoom(app, parts.delivery.assertRoom);
   await registerRoutes(app, { ...aboutItself(options, parts), ...corridors(options, parts), factsOf });
 
   onStop(async () => {
     isShuttingDown = true;
+    // They would last for ever.
+    await parts.log.live.sessions.close();
     const drained = await inFlight.drained(config.shutdownDrainMs);
     if (!drained) telemetry.log.warn('requests were still running when the time to drain was over');
     const closed = app.close();
@@ -226,6 +273,7 @@ async function serveHttp(options: GatewayOptions, parts: Parts, onStop: OnStop):
     // Whoever was cut off is given up by now; what became of their calls is still to be recorded.
     await inFlight.drained(bounds.commitDeadlineMs);
   });
+  routeUpgrades(app);
   await listen(app, { port: config.port, host: config.bindHost });
   if (config.tls !== undefined) onStop(followTls(app, config.tls, telemetry.log));
   return serverUrl(app.server, config.tls !== undefined);
@@ -243,9 +291,14 @@ function aboutItself({ config, telemetry, clock }: GatewayOptions, { startedAtMs
     uptimeSeconds: () => (clock.monotonic() - startedAtMs) / 1000,
     nowSeconds: () => clock.now() / 1000,
     telemetry,
+    clock,
     warn: (message: string) => telemetry.log.warn(message),
     ensureWritable: () => delivery.recorder.ensureWritable(),
     state: () => (telemetry.isLogFailing() ? ('DEGRADED' as const) : ('RUNNING' as const)),
+    originAllowed: createOriginAllowed({
+      corsOrigins: config.corsOrigins,
+      development: config.mode === 'development',
+    }),
     ollamaUrl: config.ollamaUrl,
     tgaUrl: config.tgaUrl,
     fetch,
@@ -253,35 +306,64 @@ function aboutItself({ config, telemetry, clock }: GatewayOptions, { startedAtMs
 }
 
 /** Who callers are, and every corridor with exactly what it needs. */
-function corridors({ config, secrets, telemetry, clock }: GatewayOptions, parts: Parts) {
-  const { log, upkeep, delivery, toolClass, registry } = parts;
+function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
+  const { log, upkeep, delivery, capabilities, identity, knownTool, registry } = parts;
+  const { verifier } = capabilities;
+  const { take } = parts.limits.limiter;
   const { recorder, readPool, events, tiles, checkpointer, checkpoints } = log;
-  const policyMode = { development: config.mode === 'development', requireCapability: config.requireCapability };
-  const verifier = new CapabilityVerifier({ trustedIssuers: didSet(config.trustedIssuers), clock });
+  const { roles, changeLock } = parts.administration;
+  const policyMode = { development: config.mode === 'development', requireCapability: config.requireCapability, roles };
   const refuse = createRefuse(delivery.recorder);
-  const authorizeAction = createAuthorizeAction({ policyMode, refuse, telemetry });
-  const readEvents = createReadEvents({ authorizeAction, events });
-  const abandonIntent = upkeep.reconciler.abandon;
+  const authorizeAction = createAuthorizeAction({ policyMode, refuse, take, telemetry });
+  const administer = createAdminister({ authorizeAction, recorder: delivery.recorder, changeLock });
+  const readEvents = createReadEvents({ authorizeAction, policyMode, events });
   return {
-    authenticate: createAuthenticator({
-      mode: config.mode,
-      adminSecret: secrets.adminSecret,
-      bearerCapabilities: config.bearerCapabilities,
-      authorityOf: (token) => verifier.authorityOf(token),
-    }),
+    authenticate: identity.authenticate,
+    ...identity.corridors({ authorizeAction, administer, policyMode, recorder: delivery.recorder }),
     capabilityCache: () => verifier.stats,
-    callTool: createCallTool({ registry, toolClass, policyMode, recorder, abandonIntent, telemetry, clock }),
-    listTools: createListTools({ registry, policyMode, refuse, telemetry }),
+    ...administrationCorridors({ ...parts, authorizeAction, administer, policyMode, config, clock, telemetry }),
+    capabilities: createCapabilityAdmin({
+      ...capabilities,
+      authorizeAction,
+      recorder: delivery.recorder,
+      store: createRevocationStore(readPool),
+      clock,
+    }),
+    explainCall: createExplainCall({
+      authorizeAction,
+      recorder: delivery.recorder,
+      verifier,
+      registry,
+      knownTool,
+      policyMode,
+    }),
+    ...mcpCorridors({
+      ...{ registry, knownTool, policyMode, take, recorder, refuse, verifier, identity, telemetry, clock },
+      abandonIntent: upkeep.reconciler.abandon,
+      pool: readPool,
+      version: config.version ?? manifest.version,
+    }),
     readEvents,
-    readStats: createReadStats({ authorizeAction, statistics: createStatisticsReader(readPool) }),
+    readStats: createReadStats({ authorizeAction, policyMode, statistics: createStatisticsReader(readPool) }),
     readLog: createReadLog({
       authorizeAction,
       refuse,
+      policyMode,
       readEvents,
       events,
       tiles,
       checkpointer,
       verifierKeys: checkpoints.signers,
+    }),
+    streams: log.live.streams,
+    sessions: log.live.sessions,
+    streamEvents: createStreamEvents({
+      authorizeAction,
+      policyMode,
+      refuse,
+      recorder: delivery.recorder,
+      once: log.live.once,
+      validity: ({ authority }) => (authority === undefined ? undefined : verifier.stillValid(authority)),
     }),
     submitEvents: createSubmitEvents({
       authorizeAction,

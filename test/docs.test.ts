@@ -189,7 +189,10 @@ function talosCommands(): [page: string, words: string, options: string[]][] {
   return named(/\btalos ((?:[a-z]+\b(?: |$))*(?:[^\n|;)#]*))/gm)
     .filter(([, line]) => /^[a-z]/.test(line))
     .map(([page, line]) => {
-      const words = /^[a-z]+(?: (?:create|show|issuer|hints|receipt|export)\b)?/.exec(line)?.[0] ?? '';
+      const words =
+        /^(?:api-keys|[a-z]+)(?: (?:create|show|issuer|hints|receipt|export|set|list|delete|rotate(?!-))\b)?/.exec(
+          line,
+        )?.[0] ?? '';
       return [page, words, [...line.matchAll(/(?<=\s)--[a-z-]+/g)].map(([option]) => option)];
     });
 }

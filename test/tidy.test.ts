@@ -13,6 +13,7 @@ const folders = [
   'docs',
   'examples',
   'migrations',
+  'packages',
   'scripts',
   'src',
   'test',
@@ -23,7 +24,7 @@ const linesMax = 400;
 function filesUnder(folder: string): string[] {
   return readdirSync(join(project, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = `${folder}/${entry.name}`;
-    if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : filesUnder(path);
+    if (entry.isDirectory()) return ['node_modules', 'dist'].includes(entry.name) ? [] : filesUnder(path);
     return entry.isFile() ? [path] : [];
   });
 }
@@ -32,7 +33,7 @@ const topFiles = readdirSync(project, { withFileTypes: true })
   .filter((entry) => entry.isFile() && !/^\.env|\.(?:log|tgz)$/.test(entry.name))
   .map((entry) => entry.name);
 const files = [...topFiles, ...folders.filter((folder) => existsSync(join(project, folder))).flatMap(filesUnder)];
-const modules = files.filter((file) => /^(?:src|cli|verifier)\/.*\.ts$/.test(file));
+const modules = files.filter((file) => /^(?:src|cli|verifier|packages)\/.*\.ts$/.test(file));
 
 const texts = new Map<string, string>();
 
@@ -62,7 +63,7 @@ const rules: readonly Rule[] = [
   {
     name: 'the environment is read by src/config/env.ts alone',
     pattern: /\bprocess\s*(?:\.\s*env\b|\[\s*['"]env)|\benv\b[^'"]*\bfrom 'node:process'/,
-    where: /^(?:src|cli|verifier)\//,
+    where: /^(?:src|cli|verifier|packages)\//,
     except: /^src\/config\/env\.ts$/,
     catches: "const port = process.env['PORT'];",
   },
@@ -76,26 +77,26 @@ const rules: readonly Rule[] = [
   {
     name: 'randomness comes from node:crypto',
     pattern: /\bMath\.random\b/,
-    where: /^(?:src|cli|examples)\//,
+    where: /^(?:src|cli|packages|examples)\//,
     catches: 'const id = Math.random();',
   },
   {
     name: 'the gateway logs and does not print',
     pattern: /(?<![.\w])console\s*\.\s*\w+/,
-    where: /^(?:src|verifier)\//,
+    where: /^(?:src|verifier|packages)\//,
     catches: "console.log('here');",
   },
   {
     name: 'rooms throw and do not end the process',
     pattern: /\bprocess\.(?:exit|abort)\s*\(/,
-    where: /^(?:src|verifier)\//,
+    where: /^(?:src|verifier|packages)\//,
     catches: 'process.exit(1);',
   },
   {
     name: 'SQL lives in storage',
     pattern:
       /\b(?:SELECT\s[^'"`;]{1,200}\sFROM\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|(?:CREATE|ALTER|DROP)\s+(?:TABLE|INDEX|DATABASE|ROLE|SCHEMA)\s|COPY\s+\w+\s*\()/,
-    where: /^(?:src|cli|verifier)\//,
+    where: /^(?:src|cli|verifier|packages)\//,
     except: /^src\/storage\//,
     catches: "await pool.query('SELECT seq FROM audit_event WHERE seq = $1', [seq]);",
   },

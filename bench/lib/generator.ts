@@ -10,7 +10,11 @@ export interface Generator {
   readonly cpuMicros: () => number;
   /** `operations` is how many an answer stands for: 1, or the size of a batch. */
   readonly contender: (name: string, target: Target, connections: number, operations?: number) => Contender;
+  /** Sends so many requests, however long that takes. Throws when one is no success. */
+  readonly send: (target: Target, connections: number, requests: number) => Promise<void>;
 }
+
+const patienceSec = 3_600;
 
 export async function startGenerator(later: Later): Promise<Generator> {
   const worker = await startWorker('./load-process.ts');
@@ -24,6 +28,15 @@ export async function startGenerator(later: Later): Promise<Generator> {
         return { ...rest, operations: answers * operations };
       },
     }),
+    async send(target, connections, requests) {
+      const { answers, firstError } = await load(worker, {
+        target,
+        connections,
+        seconds: patienceSec,
+        requestsMax: requests,
+      });
+      if (answers !== requests) throw new Error(`${requests - answers} requests were no success: ${firstError}`);
+    },
   };
 }
 

@@ -17,6 +17,8 @@ export interface Load {
   readonly target: Target;
   readonly connections: number;
   readonly seconds: number;
+  /** How many requests are sent at most; as many as there is time for when absent. */
+  readonly requestsMax?: number | undefined;
 }
 
 export interface LoadResult {
@@ -38,18 +40,21 @@ interface Run {
   readonly target: Target;
   readonly success: readonly Buffer[];
   readonly endsAtMs: number;
+  readonly requestsMax: number;
   readonly latenciesUs: number[];
   next: number;
   errors: number;
   firstError: string | undefined;
 }
 
-/** Keeps `connections` requests under way for `seconds`, then waits for the last answers. */
-export async function runLoad({ target, connections, seconds }: Load): Promise<LoadResult> {
+/** Keeps `connections` requests under way for `seconds` or until enough were sent, then waits for the last answers. */
+export async function runLoad(load: Load): Promise<LoadResult> {
+  const { target, connections, seconds, requestsMax = Number.POSITIVE_INFINITY } = load;
   const startedAtMs = performance.now();
   const success = target.success.map((text) => Buffer.from(text));
   const endsAtMs = startedAtMs + seconds * 1000;
-  const run: Run = { target, success, endsAtMs, latenciesUs: [], next: 0, errors: 0, firstError: undefined };
+  const tally = { latenciesUs: [], next: 0, errors: 0, firstError: undefined };
+  const run: Run = { target, success, endsAtMs, requestsMax, ...tally };
   await Promise.all(Array.from({ length: connections }, () => driveConnection(run)));
   return {
     answers: run.latenciesUs.length,
@@ -67,7 +72,7 @@ function driveConnection(run: Run): Promise<void> {
     let sentAtMs = 0;
     let received: Buffer = Buffer.alloc(0);
     const send = () => {
-      if (performance.now() >= run.endsAtMs) {
+      if (performance.now() >= run.endsAtMs || run.next >= run.requestsMax) {
         socket.destroy();
         return;
       }
@@ -115,15 +120,24 @@ function fail(run: Run, what: string): void {
   run.firstError ??= what;
 }
 
-/** A POST as bytes on the wire. */
-export function postRequest(options: {
+export interface RequestParts {
   readonly host: string;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}): Buffer {
-  const { host, path, headers, body } = options;
+}
+
+/** A POST as bytes on the wire. */
+export function postRequest({ host, path, headers, body }: RequestParts & { readonly body: string }): Buffer {
   const all = { host, ...headers, 'content-length': String(Buffer.byteLength(body)) };
-  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  return Buffer.from(`POST ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body}`);
+  return Buffer.from(`${requestHead('POST', path, all)}${body}`);
+}
+
+/** A GET as bytes on the wire. */
+export function getRequest({ host, path, headers }: RequestParts): Buffer {
+  return Buffer.from(requestHead('GET', path, { host, ...headers }));
+}
+
+function requestHead(method: string, path: string, headers: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n`;
 }

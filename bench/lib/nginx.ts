@@ -73,7 +73,8 @@ http {
 }
 
 // nginx cannot be told to choose a port by itself.
-async function freePort(): Promise<number> {
+/** A TCP port of loopback that nobody listens on. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

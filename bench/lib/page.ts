@@ -35,6 +35,8 @@ function measured({ date, command, machine, reports }: Run): string {
 const titles: Readonly<Record<string, string>> = {
   'tool-call': 'Tool calls',
   events: 'Events',
+  growth: 'Growth of the log',
   authorise: 'Authorisation',
+  limits: 'Limits',
   footprint: 'Memory and start',
 };

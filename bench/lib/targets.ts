@@ -1,7 +1,7 @@
 /** What benchmarks ask for: tool calls, through the gateway and past it, and events, one by one and in batches. */
 import { bounds } from '../../src/config/bounds.ts';
 import { capability } from './gateway.ts';
-import { postRequest, type Target } from './http-load.ts';
+import { getRequest, postRequest, type Target } from './http-load.ts';
 import { sampleEvent } from './sample-events.ts';
 
 const host = '127.0.0.1';
@@ -53,6 +53,13 @@ export function ndjsonTarget(port: number): Target {
 export function jsonTarget(port: number): Target {
   const body = (n: number) => JSON.stringify(batchOf(n));
   return eventsTarget(port, '/api/events/batch', 'application/json', [`"count":${batchEvents}`], body);
+}
+
+/** Receipts of these events, in turn. */
+export function receiptTarget(port: number, eventIds: readonly string[]): Target {
+  const headers = { authorization: `Bearer ${capability('tool:gateway/method:events.read')}` };
+  const requests = eventIds.map((id) => getRequest({ host, path: `/api/events/${id}/proof`, headers }));
+  return { host, port, requests, success: ['"talos.receipt/v1"', '"proof"'] };
 }
 
 function batchOf(n: number): object[] {

@@ -5,10 +5,11 @@ import { describeError } from '../../src/core/errors.ts';
 import { type ExportRequest, runExport } from '../export/export.ts';
 import type { FormatName } from '../export/formats.ts';
 import { ExportFailed, gatewaySource } from '../export/source.ts';
+import { type FilterOptions, filterOf, filterOptions } from '../filter-options.ts';
 import { startProgress } from '../progress.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
-interface Options {
+interface Options extends FilterOptions {
   readonly url: string;
   readonly token?: string;
   readonly output?: string;
@@ -21,13 +22,6 @@ interface Options {
   readonly toSeq?: string;
   readonly from?: string;
   readonly to?: string;
-  readonly session?: string;
-  readonly correlation?: string;
-  readonly outcome?: string;
-  readonly eventType?: string;
-  readonly agent?: string;
-  readonly tool?: string;
-  readonly server?: string;
 }
 
 const exitCodeFailed = 1;
@@ -47,15 +41,8 @@ export function exportCommand(program: Command): void {
     .option('--from-seq <n>', 'the first record, by its index in the log')
     .option('--to-seq <n>', 'the record before which it ends')
     .option('--from <time>', 'the first second, such as 2026-01-31 or 2026-01-31T08:00:00Z')
-    .option('--to <time>', 'the second before which it ends')
-    .option('--session <id>', 'only records of this session')
-    .option('--correlation <id>', 'only records with this correlation id')
-    .option('--outcome <outcome>', 'only success, failure or denied')
-    .option('--event-type <type>', 'only events of this type')
-    .option('--agent <id>', 'only records of this agent')
-    .option('--tool <name>', 'only records of this tool')
-    .option('--server <id>', 'only records of this tool server');
-  command.action(reportingUsage(command, runCommand));
+    .option('--to <time>', 'the second before which it ends');
+  filterOptions(command).action(reportingUsage(command, runCommand));
 }
 
 async function runCommand(options: Options): Promise<void> {
@@ -75,13 +62,8 @@ async function runCommand(options: Options): Promise<void> {
   }
 }
 
-const outcomes = ['success', 'failure', 'denied', 'OK', 'ERROR', 'DENY'];
-
 function requestOf(options: Options): ExportRequest {
-  const { outcome, output, resume } = options;
-  if (outcome !== undefined && !outcomes.includes(outcome)) {
-    throw new UsageError('--outcome is success, failure or denied.');
-  }
+  const { output, resume } = options;
   if (resume === true && output === undefined) throw new UsageError('--resume needs --output.');
   if ((options.fromSeq ?? options.toSeq) !== undefined && (options.from ?? options.to) !== undefined) {
     throw new UsageError('Give either --from-seq and --to-seq, or --from and --to.');
@@ -113,19 +95,6 @@ function formatName({ format, view, proofs, selection }: Options, isFiltered: bo
   return isFiltered || selection === true ? 'selection' : 'range';
 }
 
-function filterOf(options: Options): Record<string, string> {
-  const names: readonly (readonly [string, string | undefined])[] = [
-    ['session_id', options.session],
-    ['correlation_id', options.correlation],
-    ['outcome', options.outcome],
-    ['event_type', options.eventType],
-    ['agent_id', options.agent],
-    ['tool', options.tool],
-    ['server_id', options.server],
-  ];
-  return Object.fromEntries(names.filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
 function seqOf(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d{1,15}$/.test(text)) return Number(text);
@@ -135,7 +104,7 @@ function seqOf(option: string, text: string | undefined): number | undefined {
 const timePattern = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d))?$/;
 
 /** Whole seconds, which is what the gateway filters by. */
-function secondOf(option: string, text: string | undefined): number | undefined {
+export function secondOf(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const ms = timePattern.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(ms)) throw new UsageError(`${option} is not a time; write 2026-01-31 or 2026-01-31T08:00:00Z.`);

@@ -8,6 +8,7 @@ import { openReadPool } from '../../src/storage/db.ts';
 import { openLogSnapshot } from '../../src/storage/log-snapshot.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
 import { withDatabase } from '../open-database.ts';
+import { printable } from '../printable.ts';
 import { startProgress } from '../progress.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
@@ -96,9 +97,4 @@ function asText(report: FsckReport): string {
     report.ok ? 'the log is sound' : `THE LOG IS NOT SOUND: ${faultCount} faults`,
   ];
   return lines.map(printable).join('\n');
-}
-
-// A tampered log must not play tricks on the terminal.
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '\ufffd');
 }

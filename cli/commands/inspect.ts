@@ -2,34 +2,44 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { bounds } from '../../src/config/bounds.ts';
-import { isSignedByIssuer } from '../../src/core/capability.ts';
 import { type DecodedCapability, decodeCapability } from '../../src/core/capability-claims.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { isDenial } from '../../src/core/denial.ts';
-import { type CapabilityDescription, describeCapability } from '../describe-capability.ts';
+import { createArgumentSchemas } from '../../src/mcp/argument-schema.ts';
+import { describeToken, type LinkDescription, type TokenDescription } from '../../src/policy/describe-capability.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
-const exitCodeUnsigned = 1;
+const exitCodeUnsound = 1;
 
 /** `clock` gives the moment that times are told against. */
 export function inspectCommand(program: Command, clock: Clock = systemClock): void {
   const inspect = program
     .command('inspect')
-    .description('Explain a capability token in words. Exits with 1 when its signature is wrong.')
+    .description(
+      'Explain a capability token and its chain in words. Exits with 1 when a signature or the chain is wrong.',
+    )
     .argument('<token>', 'the token, or - to read it from standard input')
     .option('--json', 'answer as JSON');
   inspect.action(reportingUsage(inspect, (token: string, options: { json?: true }) => explain(token, options, clock)));
 }
 
 async function explain(argument: string, options: { json?: true }, clock: Clock): Promise<void> {
-  const decoded = decode((argument === '-' ? await readAll(process.stdin) : argument).trim());
-  const signed = await isSignedByIssuer(decoded);
-  const description = describeCapability(decoded.claims, Math.floor(clock.now() / 1000));
-  console.log(options.json ? asJson(decoded, signed, description) : asText(decoded, signed, description));
-  if (!signed) process.exitCode = exitCodeUnsigned;
+  const decoded = readToken((argument === '-' ? await readAll(process.stdin) : argument).trim());
+  const description = await describeToken(decoded, {
+    nowSec: Math.floor(clock.now() / 1000),
+    tokenCharsMax: bounds.capabilityTokenCharsMax,
+    compileSchema: createArgumentSchemas(),
+  });
+  console.log(options.json ? asJson(decoded, description) : asText(description));
+  if (!isSound(description)) process.exitCode = exitCodeUnsound;
 }
 
-function decode(token: string): DecodedCapability {
+function isSound({ links, chainFault }: TokenDescription): boolean {
+  return chainFault === undefined && links.every(({ isSigned }) => isSigned);
+}
+
+/** Throws a `UsageError` that says what is wrong with the text. */
+export function readToken(token: string): DecodedCapability {
   const decoded = decodeCapability(token, bounds.capabilityTokenCharsMax);
   if (!isDenial(decoded)) return decoded;
   throw new UsageError(`This is not a capability token: ${sentenceOf(decoded.detail ?? '')}.`);
@@ -40,6 +50,7 @@ const faults: Readonly<Record<string, string>> = {
   token_malformed: 'it is not base64url of a JSON object without nulls, fractions and duplicate keys',
   unsupported_form: 'it has a form that this version does not read',
   claim_unknown: 'it has a claim that is not known',
+  jws_header: 'it is a JWS whose header says more than the algorithm EdDSA, a type and a key id',
 };
 
 function sentenceOf(detail: string): string {
@@ -49,23 +60,68 @@ function sentenceOf(detail: string): string {
   return faults[detail] ?? detail;
 }
 
-function asJson(decoded: DecodedCapability, signed: boolean, description: CapabilityDescription): string {
-  const { claims, hash } = decoded;
-  return JSON.stringify({ hash, signature_valid: signed, claims, ...description }, undefined, 2);
+const chainSentences: Readonly<Record<string, string>> = {
+  chain_too_long: 'it was passed on more often than a capability may be',
+  chain_malformed: 'it carries a parent that is no capability token',
+  chain_inconsistent: 'its parents do not follow each other',
+  not_delegatable: 'a parent does not allow its subject to pass it on',
+  issuer_not_subject: "a child is not issued by its parent's subject",
+  scope_widened: 'a child grants more than its parent',
+  expiry_later: 'a child outlives its parent',
+  team_changed: 'a child acts for another team than its parent',
+};
+
+function asJson({ hash, object }: DecodedCapability, { links, chainFault }: TokenDescription): string {
+  const last = links.at(-1);
+  return JSON.stringify(
+    {
+      hash,
+      signature_valid: last?.isSigned ?? false,
+      ...(chainFault === undefined ? {} : { chain_fault: chainFault.detail }),
+      claims: object,
+      ...(last === undefined ? {} : jsonOf(last)),
+      links: links.map((link) => ({ ...identityOf(link), ...jsonOf(link) })),
+    },
+    undefined,
+    2,
+  );
 }
 
-function asText(decoded: DecodedCapability, signed: boolean, description: CapabilityDescription): string {
-  const { claims, hash } = decoded;
+function identityOf({ hash, form, id, issuer, subject, isSigned }: LinkDescription) {
+  return { hash, form, id, issuer, subject, signature_valid: isSigned };
+}
+
+function jsonOf({ allows, conditions, times, warnings }: LinkDescription) {
+  return { allows, conditions, times, warnings };
+}
+
+function asText({ links, chainFault }: TokenDescription): string {
+  const sections = links.map((link, index) => {
+    const heading =
+      links.length === 1 ? [] : [index === links.length - 1 ? 'This token' : `Derived from, ${index + 1}`];
+    return [...heading, ...linkLines(link)].join('\n');
+  });
+  if (chainFault !== undefined)
+    sections.push(`CHAIN       NOT VALID: ${chainSentences[chainFault.detail ?? ''] ?? ''}`);
+  return sections.join('\n\n');
+}
+
+function linkLines(link: LinkDescription): readonly string[] {
   return [
-    `issuer      ${JSON.stringify(claims.iss).slice(1, -1)}`,
-    `subject     ${JSON.stringify(claims.sub).slice(1, -1)}`,
-    ...listed('allows', description.allows),
-    ...listed('conditions', description.conditions),
-    ...listed('times', description.times),
-    ...listed('note', description.warnings),
-    `hash        ${hash}`,
-    `signature   ${signed ? 'verifies against the issuer it names' : 'DOES NOT VERIFY against the issuer it names'}`,
-  ].join('\n');
+    ...(link.id === undefined ? [] : [`id          ${quoted(link.id)}`]),
+    `issuer      ${quoted(link.issuer)}`,
+    `subject     ${quoted(link.subject)}`,
+    ...listed('allows', link.allows),
+    ...listed('conditions', link.conditions),
+    ...listed('times', link.times),
+    ...listed('note', link.warnings),
+    `hash        ${link.hash}`,
+    `signature   ${link.isSigned ? 'verifies against the issuer it names' : 'DOES NOT VERIFY against the issuer it names'}`,
+  ];
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
 }
 
 const labelChars = 12;

@@ -13,6 +13,7 @@ import {
   verifyExport,
   verifyReceipt,
 } from '../../verifier/index.ts';
+import { printable } from '../printable.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
 interface Options {
@@ -119,9 +120,4 @@ function asText({ ok, checks }: Report): string {
     ({ name, ok: holds, detail }) => `${holds ? 'ok  ' : 'FAIL'} ${name.padEnd(labelChars)}${printable(detail)}`,
   );
   return [...lines, ok ? 'verified' : 'NOT VERIFIED'].join('\n');
-}
-
-// Details quote what is checked, which must not play tricks on the terminal.
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '\ufffd');
 }

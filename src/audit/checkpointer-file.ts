@@ -2,7 +2,7 @@
  * Files that are replaced wholly or not at all, and the one among them that holds the last signed checkpoint: the copy
  * outside the database that a rolled back or replaced database is found out by.
  */
-import { open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseCheckpoint } from '../core/checkpoint.ts';
 import { describeError } from '../core/errors.ts';
@@ -23,15 +23,24 @@ let writes = 0;
 export async function replaceFile(file: string, text: string): Promise<void> {
   // Of this call alone: two that shared it would write into each other's.
   const next = `${file}.${process.pid}-${++writes}.next`;
-  const handle = await open(next, 'w', 0o600);
+  try {
+    await writeWhole(next, text);
+    await rename(next, file);
+  } catch (error) {
+    await rm(next, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(file));
+}
+
+async function writeWhole(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'w', 0o600);
   try {
     await handle.writeFile(text);
     await handle.sync();
   } finally {
     await handle.close();
   }
-  await rename(next, file);
-  await syncFolder(dirname(file));
 }
 
 /** A rename or a new file is durable only when its folder is. */

@@ -101,7 +101,7 @@ export async function createCheckpointer(options: CheckpointerOptions): Promise<
       .catch((error: unknown) => {
         if (error instanceof LogForked) stopFor(error);
         assertSound();
-        throw error;
+        throw error instanceof TalosError ? error : notSigned(error);
       })
       .finally(() => {
         signing = undefined;
@@ -184,6 +184,11 @@ async function signHead({ key, file, store, tiles }: CheckpointerOptions, head: 
   // A crash here leaves a checkpoint that only the file knows, and that the database continues.
   await store.add(checkpoint);
   return checkpoint;
+}
+
+/** What could not be signed or kept now, such as for want of room on a disk, may be a moment later. */
+function notSigned(cause: unknown): TalosError {
+  return new TalosError('AUDIT_UNAVAILABLE', { message: 'The log cannot be signed now. Try again.', cause });
 }
 
 /** Whether the first of our keys signed it, and it says what its row says: the database is not believed. */

@@ -17,11 +17,15 @@ export interface Erased {
   readonly eventId: string;
 }
 
-/** Returns undefined, with nothing recorded, when there is nothing to erase. */
+/**
+ * Returns undefined, with nothing recorded, when there is nothing to erase. Throws an `Error` with one sentence, and with
+ * nothing recorded, when the database user may not erase.
+ */
 export async function eraseValues(
   target: ErasureTarget,
   { store, record, requestId }: EraseOptions,
 ): Promise<Erased | undefined> {
+  if (!(await store.mayErase())) throw new Error('Only the owner of the database may erase: run this as the owner.');
   const count = await store.count(target);
   if (count === 0) return undefined;
   const { eventId } = await record(erasureDraft(target, count, requestId));

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
 import { generateNoteKey } from '../core/note-key.ts';
-import { teamDefault } from '../core/principal.ts';
+import { gatewayItself } from '../core/principal.ts';
 import type { CheckpointStore, StoredCheckpoint } from '../storage/checkpoints.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import { type LogKey, parseLogKey, writeKeyFile } from './log-key.ts';
@@ -62,7 +62,7 @@ function rotationRecord({ origin, verifierKeys }: LogKey, keepOld: boolean): Eve
     surfaceId: 'log.key.rotate',
     requestId: randomUUID(),
     outcome: 'success',
-    principal: { authMode: 'bearer', id: 'gateway', teamId: teamDefault },
+    principal: gatewayItself,
     http: { method: 'POST', path: '/internal/log.key.rotate', statusCode: 200 },
     resource: { type: 'log', id: origin },
     meta: {

@@ -6,6 +6,7 @@
 import type { EventDraft } from '../core/audit-event.ts';
 import { describeError } from '../core/errors.ts';
 import { isJsonObject, type JsonObject, type JsonScalar } from '../core/json.ts';
+import { gatewayItself, teamDefault } from '../core/principal.ts';
 import type { StoredEvent } from '../storage/events.ts';
 import type { IntentStore } from '../storage/intents.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -92,7 +93,7 @@ function unknownOutcome(intent: StoredEvent): EventDraft {
     surfaceId,
     requestId: String(record['request_id']),
     outcome: 'failure',
-    principal: { authMode: 'bearer', id: 'gateway', teamId: teamOf(record) },
+    principal: { ...gatewayItself, teamId: teamOf(record) },
     http: { method: 'POST', path: `/internal/${surfaceId}`, statusCode: 200 },
     resource: { type: String(resource['resource_type']), id: String(resource['resource_id']) },
     meta: {
@@ -111,5 +112,5 @@ function unknownOutcome(intent: StoredEvent): EventDraft {
 // Those who may see the intent may see what became of it.
 function teamOf(record: JsonObject): string {
   const principal = isJsonObject(record['principal']) ? record['principal'] : {};
-  return typeof principal['team_id'] === 'string' ? principal['team_id'] : 'default';
+  return typeof principal['team_id'] === 'string' ? principal['team_id'] : teamDefault;
 }

@@ -29,13 +29,17 @@ export interface Pruned {
 
 /**
  * Drops the partitions whose records are all older than `beforeMs`. `policy` says in the record why. Returns what was
- * dropped, or undefined when nothing is that old; either way what an earlier call left undone is finished.
+ * dropped, or undefined when nothing is that old; either way what an earlier call left undone is finished. Throws an
+ * `Error` with one sentence, and with nothing recorded, when the database user may not drop partitions.
  */
 export async function pruneBefore(
   beforeMs: number,
   policy: string,
   { partitions, nodes, record, requestId }: PruneOptions,
 ): Promise<Pruned | undefined> {
+  if (!(await partitions.mayDrop())) {
+    throw new Error('Only the owner of the database may drop records: run `talos prune` as the owner.');
+  }
   await partitions.dropMarked();
   const part = await partitions.prunable(beforeMs);
   if (part === undefined) return undefined;
@@ -85,6 +89,8 @@ export interface Maintenance {
 }
 
 const dayMs = 86_400_000;
+const leftToOwner =
+  'this database user does not own the tables, so old records stay: run `talos prune` as the owner, from a timer';
 
 /** Makes partitions ahead of need and applies the policy, from now on and every so often. */
 export function startMaintenance(options: MaintenanceOptions): Maintenance {
@@ -92,16 +98,26 @@ export function startMaintenance(options: MaintenanceOptions): Maintenance {
   let prunedAtMs = Number.NEGATIVE_INFINITY;
   let running: Promise<void> | undefined;
   let lastFault = '';
+  let hasTold = false;
 
   async function maintain(): Promise<void> {
     await partitions.extendAhead();
     if (retentionDays !== undefined && clock.monotonic() - prunedAtMs >= options.pruneIntervalMs) {
-      const pruned = await pruneBefore(clock.now() - retentionDays * dayMs, `${retentionDays} days`, options);
+      await prune(retentionDays);
       prunedAtMs = clock.monotonic();
-      if (pruned !== undefined) telemetry.log.info(pruned, 'dropped records that the retention does not keep');
     }
     const { prunedUntil, nextSeq } = await partitions.extent();
     telemetry.logKept({ records: nextSeq - prunedUntil, retentionDays });
+  }
+
+  async function prune(days: number): Promise<void> {
+    if (!(await partitions.mayDrop())) {
+      if (!hasTold) telemetry.log.warn(leftToOwner);
+      hasTold = true;
+      return;
+    }
+    const pruned = await pruneBefore(clock.now() - days * dayMs, `${days} days`, options);
+    if (pruned !== undefined) telemetry.log.info(pruned, 'dropped records that the retention does not keep');
   }
 
   function run(): Promise<void> {

@@ -2,11 +2,14 @@
  * Who is it: turns the credentials of a request into a caller. A credential that is recognisably ours must be valid in
  * every mode; development mode only forgives the absence of one, or a string that cannot be one.
  */
-import type { Secret } from '../config/secret.ts';
-import type { VerifiedCapability } from '../core/capability.ts';
-import { type Denial, deny, isDenial } from '../core/denial.ts';
+import { type Denial, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
-import { adminUser, anonymous, devUser, type Principal } from '../core/principal.ts';
+import { anonymous, devUser, teamDefault } from '../core/principal.ts';
+import type { Attestation, AttestedRequest, Attester } from './attestation.ts';
+import { type BearerOptions, identifyAdmin, identifyBearer } from './bearer.ts';
+import { type Caller, type CapabilityHolder, subjectOf, unproven } from './caller.ts';
+import { honour, isSubjectOf, type Presented, resume, type Signer } from './present-capability.ts';
+import type { Sessions } from './sessions.ts';
 
 /** What a request carries, unjudged. */
 export interface Credentials {
@@ -14,37 +17,25 @@ export interface Credentials {
   readonly authorization: string | undefined;
   /** The `X-Talos-Capability` header. */
   readonly capability: string | undefined;
-}
-
-/** A verified capability, with whatever policy keeps beside it. */
-export interface CapabilityHolder {
-  readonly capability: VerifiedCapability;
-}
-
-/** Who a request comes from and the authority that it brings along. */
-export interface Caller<Authority extends CapabilityHolder> {
-  readonly principal: Principal;
-  readonly authority: Authority | undefined;
-  /** The capability that was presented beside the identity is not valid; whatever needs one is denied with this. */
-  readonly denial: Denial | undefined;
-  /** The admin secret was presented, on a surface of the administration. */
-  readonly isAdmin?: true;
+  /** The `X-Talos-Session` header; a capability beside it is what counts. */
+  readonly session?: string | undefined;
+  /** The request with its attestation headers, when there is at least one of them. */
+  readonly attestation?: AttestedRequest | undefined;
 }
 
 /**
- * `bearer`: a Bearer header is demanded in every mode. `open`: nobody need say who they are; what the surface allows to
+ * `bearer`: an identity is demanded in every mode. `open`: nobody need say who they are; what the surface allows to
  * strangers is for policy to say. `admin`: as `bearer`, but the admin secret is taken too, and a wrong credential is a 403.
  */
 export type AuthenticationDemand = 'bearer' | 'open' | 'admin';
 
-export interface AuthenticatorOptions<Authority extends CapabilityHolder> {
-  readonly mode: 'development' | 'production';
-  /** What makes a caller an administrator; nothing does when there is none. */
-  readonly adminSecret: Secret | undefined;
-  /** Whether a capability whose subject is somebody else than the caller is honoured. */
-  readonly bearerCapabilities: boolean;
-  /** The authority of a capability token, or why it has none. */
-  readonly authorityOf: (token: string) => Promise<Authority | Denial>;
+export interface AuthenticatorOptions<Authority extends CapabilityHolder> extends BearerOptions<Authority> {
+  readonly attester: Attester;
+  /** Keys that name their holder by an attestation alone, as `didSet` gives them. */
+  readonly attestationKeys: ReadonlySet<string>;
+  /** Why an authority that was once given counts no more. */
+  readonly stillValid: (authority: Authority) => Denial | undefined;
+  readonly sessions: Sessions<Authority>;
 }
 
 export type Authenticate<Authority extends CapabilityHolder> = (
@@ -52,103 +43,114 @@ export type Authenticate<Authority extends CapabilityHolder> = (
   demand: AuthenticationDemand,
 ) => Promise<Caller<Authority>>;
 
-/** Throws `AUTH_MISSING`, `AUTH_SCHEME` or `AUTH_INVALID`, all 401; on admin surfaces `ADMIN_AUTH_INVALID` for the last. */
+/**
+ * Throws `AUTH_MISSING`, `AUTH_SCHEME`, `AUTH_INVALID` or `REPLAY_DETECTED`, all 401; on admin surfaces
+ * `ADMIN_AUTH_INVALID` for a wrong Bearer credential; `IDENTITY_PROVIDER_UNAVAILABLE` and `STORE_UNAVAILABLE` when it
+ * cannot be said.
+ */
 export function createAuthenticator<Authority extends CapabilityHolder>(
   options: AuthenticatorOptions<Authority>,
 ): Authenticate<Authority> {
   return async (credentials, demand) => {
-    const identity = await identify(options, credentials.authorization, demand);
-    if (credentials.capability === undefined) return identity;
-    return withCapability(options.bearerCapabilities, identity, await options.authorityOf(credentials.capability));
+    const attestation = await attestationOf(options, credentials);
+    const identity = await identify(options, credentials.authorization, demand, attestation);
+    const caller = await withAuthority(options, identity, credentials, attestation);
+    if (attestation === undefined) return caller;
+    if (credentials.authorization === undefined) assertKnown(options, caller, attestation);
+    // Last, so that a request that is refused anyway takes no nonce from the one whose it is.
+    await options.attester.spend(attestation);
+    return { ...caller, attestedDid: attestation.did };
   };
+}
+
+export type PresentCapability<Authority extends CapabilityHolder> = (
+  caller: Caller<Authority>,
+  token: string,
+) => Promise<Caller<Authority>>;
+
+/**
+ * For capabilities that come in a body: the caller, who is known by the headers already, with the authority of this
+ * token or with the denial that it meets.
+ */
+export function createPresentCapability<Authority extends CapabilityHolder>(
+  options: AuthenticatorOptions<Authority>,
+): PresentCapability<Authority> {
+  return async (caller, token) => {
+    const { attestedDid } = caller;
+    // The signature over the request was verified with its headers; whose it is, is all that counts here.
+    const signer = attestedDid === undefined ? undefined : { key: attestedDid };
+    return await withAuthority(options, caller, { authorization: undefined, capability: token }, signer);
+  };
+}
+
+async function attestationOf<Authority extends CapabilityHolder>(
+  { attester }: AuthenticatorOptions<Authority>,
+  { attestation }: Credentials,
+): Promise<Attestation | undefined> {
+  return attestation === undefined ? undefined : await attester.verify(attestation);
+}
+
+/** Anybody can make a key: in production one that nobody has vouched for is a stranger's. Throws `AUTH_INVALID`. */
+function assertKnown<Authority extends CapabilityHolder>(
+  { mode, attestationKeys }: AuthenticatorOptions<Authority>,
+  { authority, denial }: Caller<Authority>,
+  { key }: Attestation,
+): void {
+  if (mode === 'development' || authority !== undefined || attestationKeys.has(key)) return;
+  throw new TalosError('AUTH_INVALID', {
+    message: 'The key that signed the request is not known, and no valid capability says whose it is.',
+    ...(denial === undefined ? {} : { details: { denial_reason: denial.reason } }),
+  });
 }
 
 async function identify<Authority extends CapabilityHolder>(
   options: AuthenticatorOptions<Authority>,
   authorization: string | undefined,
   demand: AuthenticationDemand,
+  attestation: Attestation | undefined,
 ): Promise<Caller<Authority>> {
-  const isDevelopment = options.mode === 'development';
-  if (authorization === undefined) {
-    if (demand !== 'open') throw new TalosError('AUTH_MISSING');
-    return unproven(isDevelopment ? devUser : anonymous);
-  }
-  if (demand === 'admin') return await identifyAdmin(options, authorization);
-  const token = bearerToken(authorization);
-  if (looksLikeCapability(token)) return fromBearerCapability(await options.authorityOf(token));
-  if (looksLikeOurs(token) || !isDevelopment) throw new TalosError('AUTH_INVALID');
-  return unproven(devUser);
+  if (authorization === undefined) return withoutBearer(options, demand, attestation);
+  if (demand === 'admin') return await identifyAdmin(options, authorization, attestation);
+  return await identifyBearer(options, authorization, attestation);
 }
 
-async function identifyAdmin<Authority extends CapabilityHolder>(
-  options: AuthenticatorOptions<Authority>,
-  authorization: string,
-): Promise<Caller<Authority>> {
-  // The secret may be of any characters, so it is compared before anything is read from the header.
-  const credential = authorization.replace(/^bearer +/i, '').trimEnd();
-  if (schemePattern.test(authorization) && options.adminSecret?.equals(credential)) {
-    return { ...unproven(adminUser), isAdmin: true };
-  }
-  try {
-    return await identify(options, authorization, 'bearer');
-  } catch (error) {
-    if (!(error instanceof TalosError) || error.code !== 'AUTH_INVALID') throw error;
-    const { details } = error;
-    throw new TalosError('ADMIN_AUTH_INVALID', details === undefined ? {} : { details });
-  }
-}
-
-const schemePattern = /^bearer /i;
-const bearerPattern = /^bearer +(\S+) *$/i;
-
-function bearerToken(authorization: string): string {
-  if (!schemePattern.test(authorization)) throw new TalosError('AUTH_SCHEME');
-  const token = bearerPattern.exec(authorization)?.[1];
-  if (token === undefined) throw new TalosError('AUTH_INVALID', { message: 'The Bearer header carries no token.' });
-  return token;
-}
-
-// How base64url of a JSON object begins: `{` and then a quote, a closing brace or white space.
-const objectPattern = /^e(y[A-DI-L]|w[k-r0-3]|3[0-3])[\w-]*$/;
-
-function looksLikeCapability(token: string): boolean {
-  return objectPattern.test(token);
-}
-
-/** An API key, or a JWS of three parts. */
-function looksLikeOurs(token: string): boolean {
-  return token.startsWith('tlk_') || /^[\w-]+\.[\w-]+\.[\w-]*$/.test(token);
-}
-
-function fromBearerCapability<Authority extends CapabilityHolder>(checked: Authority | Denial): Caller<Authority> {
-  if (isDenial(checked)) {
-    throw new TalosError('AUTH_INVALID', { message: checked.message, details: { denial_reason: checked.reason } });
-  }
-  return { principal: subjectOf(checked.capability), authority: checked, denial: undefined };
-}
-
-function withCapability<Authority extends CapabilityHolder>(
-  bearerCapabilities: boolean,
-  identity: Caller<Authority>,
-  checked: Authority | Denial,
+function withoutBearer<Authority extends CapabilityHolder>(
+  { mode }: AuthenticatorOptions<Authority>,
+  demand: AuthenticationDemand,
+  attestation: Attestation | undefined,
 ): Caller<Authority> {
+  if (attestation !== undefined) return unproven({ authMode: 'bearer', id: attestation.did, teamId: teamDefault });
+  if (demand !== 'open') throw new TalosError('AUTH_MISSING');
+  return unproven(mode === 'development' ? devUser : anonymous);
+}
+
+/** The caller with the authority that it shows beside its identity. */
+async function withAuthority<Authority extends CapabilityHolder>(
+  options: AuthenticatorOptions<Authority>,
+  identity: Caller<Authority>,
+  credentials: Credentials,
+  signer: Signer | undefined,
+): Promise<Caller<Authority>> {
+  const presented = await present(options, identity, credentials, signer);
+  if (presented === undefined) return identity;
+  if (isDenial(presented)) return { ...identity, authority: undefined, denial: presented };
+  const { authority, sessionId } = presented;
   const { principal } = identity;
-  if (isDenial(checked)) return { principal, authority: undefined, denial: checked };
-  const { capability } = checked;
-  // The development user is nobody: whoever the capability was issued to is a better name for the record.
-  if (principal.authMode === 'anonymous' || principal === devUser) {
-    return { principal: subjectOf(capability), authority: checked, denial: undefined };
-  }
-  if (principal.id === capability.subject || bearerCapabilities) {
-    return { principal, authority: checked, denial: undefined };
-  }
-  return { principal, authority: undefined, denial: deny('SCOPE_MISMATCH', 'subject_mismatch') };
+  const isNameless = principal.authMode === 'anonymous' || principal === devUser;
+  const isKnownByKey = credentials.authorization === undefined && isSubjectOf(authority.capability, signer);
+  // Whoever the capability was issued to is a better name than none, and than that of a key.
+  const named = isNameless || isKnownByKey ? subjectOf(authority.capability) : principal;
+  return { ...identity, principal: named, authority, denial: undefined, sessionId };
 }
 
-function subjectOf(capability: VerifiedCapability): Principal {
-  return { authMode: 'bearer', id: capability.subject, teamId: capability.teamId };
-}
-
-function unproven(principal: Principal): { principal: Principal; authority: undefined; denial: undefined } {
-  return { principal, authority: undefined, denial: undefined };
+async function present<Authority extends CapabilityHolder>(
+  options: AuthenticatorOptions<Authority>,
+  { principal }: Caller<Authority>,
+  { capability, session }: Credentials,
+  signer: Signer | undefined,
+): Promise<Presented<Authority> | Denial | undefined> {
+  if (capability !== undefined) {
+    return honour(options, await options.authorityOf(capability), principal, signer);
+  }
+  return session === undefined ? undefined : resume(options, session, principal, signer);
 }

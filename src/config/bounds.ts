@@ -6,6 +6,10 @@ export const bounds = {
   // HTTP in
   bodyBytesMax: 1024 * 1024,
   batchBodyBytesMax: 16 * 1024 * 1024,
+  // The longest lists that are sent in earnest are of fractions, which take ten bytes each.
+  bodyValuesMax: 100_000,
+  // 250 for each event of a full batch.
+  batchBodyValuesMax: 250_000,
   batchEventsMax: 1000,
   batchLinesMax: 10_000,
   headerBytesMax: 32 * 1024,
@@ -33,11 +37,75 @@ export const bounds = {
   capabilityTtlSecMax: 3_650 * 86_400,
   constraintListItemsMax: 256,
   constraintNameCharsMax: 256,
+  // Other requests wait for it.
+  constraintSchemaCompileMsMax: 100,
   pathGlobsMax: 32,
   pathGlobCharsMax: 512,
   pathArgumentsMax: 64,
   pathArgumentCharsMax: 4_096,
   clockSkewSec: 60,
+  // What is known of revocations: asked for this often, and good for this long.
+  revocationPollMs: 250,
+  revocationAgeMsMax: 1_000,
+  revocationQueryTimeoutMs: 2_000,
+  revocationPageRows: 10_000,
+  revocationsMax: 1_000_000,
+  revocationsListMax: 500,
+
+  // Identity
+  permissionsMax: 256,
+  identityTokenCharsMax: 16 * 1024,
+  adminTokenTtlSecMin: 60,
+  adminTokenTtlSecMax: 86_400,
+  adminTokenTtlSecDefault: 3_600,
+  apiKeyCacheEntriesMax: 10_000,
+  apiKeyPollMs: 250,
+  // What is remembered of keys counts for no longer after the store last said that nothing has changed.
+  apiKeyViewMsMax: 900,
+  apiKeyTouchIntervalMs: 60_000,
+  apiKeyNameCharsMax: 100,
+  apiKeyTtlSecMax: 3_650 * 86_400,
+  apiKeyGraceSecMax: 7 * 86_400,
+  apiKeysPageMax: 500,
+  pepperCharsMin: 32,
+  attestationSkewSec: 60,
+  // Longer than a request can be young enough, whatever the clocks of gateways and store.
+  attestationNonceKeptSec: 300,
+  sessionsMax: 10_000,
+  oidcFetchTimeoutMs: 5_000,
+  oidcAnswerBytesMax: 512 * 1024,
+  oidcKeysFreshMs: 600_000,
+  // Keys are taken for no longer when the issuer cannot be asked for newer ones.
+  oidcKeysStaleMs: 86_400_000,
+  oidcRefetchMs: 10_000,
+
+  // Roles and secrets. What is known of roles is believed for that long when nobody can say whether they changed.
+  rolePollMs: 250,
+  roleAgeMsMax: 5_000,
+  rolesMax: 1_000,
+  roleBindingsMax: 10_000,
+  rolePermissionsMax: 256,
+  roleDescriptionCharsMax: 500,
+  bindingsAtOnceMax: 256,
+  secretsMax: 10_000,
+  secretValueCharsMax: 65_536,
+  secretFreshMs: 1_000,
+  secretRotationPage: 100,
+  secretRotationSilentMs: 60_000,
+
+  // How often
+  rateCountMax: 1_000_000,
+  limitBucketsMax: 65_536,
+  // Buckets that newcomers share when there are that many.
+  limitCrowdedMax: 4_096,
+  limiterRetrySec: 30,
+
+  // What gateways share through Redis or Valkey
+  sharedStoreConnectTimeoutMs: 2_000,
+  sharedStoreTimeoutMs: 1_000,
+  sharedStoreSilenceMs: 3_000,
+  sharedStoreRetryMinMs: 50,
+  sharedStoreRetryMaxMs: 1_000,
 
   // Upstream tool servers
   upstreamConnectTimeoutMs: 5_000,
@@ -45,6 +113,9 @@ export const bounds = {
   upstreamCallTimeoutMs: 30_000,
   upstreamConnectionsMax: 64,
   upstreamInFlightMax: 256,
+  upstreamQueueMax: 256,
+  upstreamConcurrencyMax: 10_000,
+  upstreamQueueWaitMs: 5_000,
   upstreamResponseBytesMax: 10 * 1024 * 1024,
   upstreamResponseDepthMax: 256,
   upstreamGoodbyeTimeoutMs: 1_000,
@@ -53,6 +124,15 @@ export const bounds = {
   toolsPerServerMax: 2_000,
   toolListPagesMax: 100,
   toolListBytesMax: 16 * 1024 * 1024,
+  // How much longer than the client's own patience the connector may take.
+  chatGraceMs: 5_000,
+  chatMessagesMax: 64,
+  chatMessageCharsMax: 4_000,
+  chatTokensMax: 4_096,
+  chatTimeoutMsMin: 100,
+  chatTimeoutMsMax: 600_000,
+  // In the list of all servers' tools, a server that takes longer has none.
+  aggregateListWaitMs: 1_000,
   toolListFreshMs: 60_000,
   toolListMissRefreshMs: 5_000,
   toolNameCharsMax: 512,
@@ -118,6 +198,10 @@ export const bounds = {
   // Checkpoints and the key that signs them
   checkpointIntervalMs: 1_000,
   checkpointCloseMs: 3_000,
+  // How long the answer to a request that asks for a receipt waits for it.
+  receiptWaitMs: 2_000,
+  // Hashes of the tree that proofs have needed lately: about 200 bytes each.
+  rememberedNodesMax: 16_384,
   logKeyBytesMax: 8 * 1024,
   logKeysMax: 4,
   logKeyCommandTimeoutMs: 10_000,
@@ -158,6 +242,45 @@ export const bounds = {
   summaryIntervalMs: 60_000,
   summaryKeysMax: 1_000,
   refusalKeysMax: 100,
+
+  // Live streams
+  streamRingRecordsMax: 65_536,
+  streamRingBytesMax: 32 * 1024 * 1024,
+  // The truth when no hint comes.
+  streamPollMs: 250,
+  streamRetryMs: 250,
+  streamFollowRecordsMax: 512,
+  streamFollowBytesMax: 512 * 1024,
+  // Of one read of the table for one reader, and of one write to one client.
+  streamPageRecordsMax: 64,
+  streamPageBytesMax: 32 * 1024,
+  streamPageScanRecordsMax: 50_000,
+  streamPageReadsMax: 3,
+  streamWriteBytesMax: 64 * 1024,
+  streamWriteScanRecordsMax: 1_024,
+  // How long readers are served before the event loop turns.
+  streamSliceMs: 4,
+  streamSweepMs: 1_000,
+  streamHeartbeatMs: 15_000,
+  streamSlowMs: 30_000,
+  streamSilentMs: 90_000,
+  // How often the credential of an open session is judged again; its capability is, at every sweep.
+  streamReauthoriseMs: 30_000,
+  streamSessionsMax: 10_000,
+  listSessionsMax: 500,
+  streamInitMs: 10_000,
+  streamInitSkewMs: 300_000,
+  streamNonceCharsMax: 256,
+  streamNonceKeptSec: 600,
+  streamTicketSec: 30,
+  streamMessageBytesMax: 64 * 1024,
+  streamMessagesPerSecMax: 50,
+  streamMessagesBurstMax: 200,
+  streamPublishesInFlightMax: 16,
+  streamGoodbyeMs: 2_000,
+  streamReconnectMsMin: 500,
+  streamReconnectMsMax: 5_000,
+  streamPruneIntervalMs: 60_000,
 
   // The store
   storeConnectTimeoutMs: 5_000,

@@ -3,19 +3,31 @@
  * from the layers default < file < environment and gives either a sound whole or every problem at once.
  */
 import { resolve } from 'node:path';
+import type { Rate } from '../core/gcra.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
+import { parseRate } from '../core/rate.ts';
 import { ConfigError } from './config-error.ts';
 import { readConfigFile } from './config-file.ts';
 import type { Environment } from './env.ts';
 import { readEnvironmentLayer } from './environment-layer.ts';
 import { type Files, realFiles } from './files.ts';
 import { Findings } from './findings.ts';
+import type { OidcAlgorithm } from './identity-settings.ts';
 import { judgeLegacy } from './legacy-fate.ts';
 import { type Resolved, resolveSettings, type Source } from './resolve.ts';
 import { applyRules } from './rules.ts';
 import type { Secret } from './secret.ts';
+import { secretNamesOf } from './secret-settings.ts';
 import { resolveServers } from './servers.ts';
 import type { AuditOnFailure, LogLevel, Mode, Values } from './settings.ts';
+
+/** How often requests may come. */
+export interface RateLimits {
+  readonly ip: Rate;
+  readonly key: Rate;
+  /** By surface. */
+  readonly routes: ReadonlyMap<string, Rate>;
+}
 
 /** All settings that may be shown. Paths are absolute. docs/configuration.md tells what each one means. */
 export interface Config {
@@ -51,13 +63,29 @@ export interface Config {
   readonly storeSizeStop: number | undefined;
   /** PEM files, which were readable at the start. */
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  /** Undefined where requests are not limited. */
+  readonly rateLimits: RateLimits | undefined;
   readonly trustedProxies: readonly string[];
   readonly corsOrigins: readonly string[];
   readonly shutdownDrainMs: number;
   readonly trustedIssuers: readonly string[];
+  /** Signs what the admin API grants; undefined means that it grants nothing. */
+  readonly issuerKeyFile: string | undefined;
   /** Always true in production. */
   readonly requireCapability: boolean;
   readonly bearerCapabilities: boolean;
+  readonly attestationKeys: readonly string[];
+  /** Undefined means that no issuer's tokens are taken; never without an audience. */
+  readonly oidcIssuer: string | undefined;
+  readonly oidcAudience: string | undefined;
+  /** Undefined means that the issuer says where. */
+  readonly oidcJwksUrl: string | undefined;
+  readonly oidcAlgorithms: readonly OidcAlgorithm[];
+  readonly oidcPrincipalClaim: string;
+  readonly oidcTeamClaim: string;
+  readonly oidcPermissionsClaim: string;
+  /** Undefined means what requests say. */
+  readonly publicUrl: string | undefined;
   /** Names the key `auditIpHmacKey` of the secrets; undefined when there is none. */
   readonly auditIpHmacKeyId: string | undefined;
   readonly logLevel: LogLevel;
@@ -68,6 +96,10 @@ export interface Config {
   readonly buildTime: string;
   readonly ollamaUrl: string | undefined;
   readonly tgaUrl: string | undefined;
+  /** Undefined means `secrets.key` in the data folder. */
+  readonly secretsKeyFile: string | undefined;
+  /** Names of variables of the environment that look like those of secrets, sorted. */
+  readonly environmentSecretNames: readonly string[];
   /** Ordered by id; disabled ones included. Values of `headers` and `env` print as `[secret]`. */
   readonly servers: readonly McpServerSpec[];
 }
@@ -78,6 +110,12 @@ export interface Secrets {
   /** Always there in production. */
   readonly adminSecret: Secret | undefined;
   readonly auditIpHmacKey: Secret | undefined;
+  /** What gateways share their limits through; undefined means that each counts by itself. */
+  readonly redisUrl: Secret | undefined;
+  /** What API keys are hashed with. */
+  readonly apiKeyPepper: Secret | undefined;
+  /** Keys that secrets are kept under; undefined means that they are in a file. */
+  readonly secretsKey: Secret | undefined;
 }
 
 export interface LoadedConfig {
@@ -119,7 +157,11 @@ export function loadConfig({ env, cwd, files = realFiles }: LoadOptions): Loaded
   if (findings.problems.length > 0) throw new ConfigError(findings.problems);
   const effective = applyMode(values);
   return {
-    config: { ...configOf(effective), servers: servers.servers.map((server) => absoluteCwd(server, cwd)) },
+    config: {
+      ...configOf(effective),
+      environmentSecretNames: secretNamesOf(env),
+      servers: servers.servers.map((server) => absoluteCwd(server, cwd)),
+    },
     secrets: secretsOf(effective),
     warnings: findings.warnings,
     sources: { settings: resolved.sources, servers: servers.sources },
@@ -134,9 +176,11 @@ function absolutePaths(values: Values, cwd: string): Values {
     ...values,
     dataDir: resolve(cwd, values.dataDir),
     logKeyFile: absolute(values.logKeyFile),
+    issuerKeyFile: absolute(values.issuerKeyFile),
     logAnchorFiles: values.logAnchorFiles.map((path) => resolve(cwd, path)),
     auditSpoolDir: absolute(values.auditSpoolDir),
     toolRegistryFile: absolute(values.toolRegistryFile),
+    secretsKeyFile: absolute(values.secretsKeyFile),
     tlsCertFile: absolute(values.tlsCertFile),
     tlsKeyFile: absolute(values.tlsKeyFile),
   };
@@ -151,11 +195,12 @@ function applyMode(values: Values): Values {
   return {
     ...values,
     requireCapability: values.requireCapability ?? values.mode === 'production',
+    rateLimit: values.rateLimit ?? values.mode === 'production',
     auditIpHmacKeyId: values.auditIpHmacKeyId ?? (values.auditIpHmacKey === undefined ? undefined : 'default'),
   };
 }
 
-function configOf(values: Values): Omit<Config, 'servers'> {
+function configOf(values: Values): Omit<Config, 'servers' | 'environmentSecretNames'> {
   const {
     databaseUrl: _1,
     adminSecret: _2,
@@ -164,6 +209,15 @@ function configOf(values: Values): Omit<Config, 'servers'> {
     tlsKeyFile,
     shutdownDrainSec,
     logAnchorIntervalSec,
+    rateLimit: _4,
+    rateLimitIpRps: _5,
+    rateLimitIpBurst: _6,
+    rateLimitKeyRps: _7,
+    rateLimitKeyBurst: _8,
+    rateLimitRoutes: _9,
+    redisUrl: _10,
+    apiKeyPepper: _11,
+    secretsKey: _12,
     ...rest
   } = values;
   const tls =
@@ -174,9 +228,27 @@ function configOf(values: Values): Omit<Config, 'servers'> {
     shutdownDrainMs: shutdownDrainSec * 1000,
     logAnchorIntervalMs: logAnchorIntervalSec * 1000,
     tls,
+    rateLimits: rateLimitsOf(values),
   };
 }
 
-function secretsOf({ databaseUrl, adminSecret, auditIpHmacKey }: Values): Secrets {
-  return { databaseUrl, adminSecret, auditIpHmacKey };
+function rateLimitsOf(values: Values): RateLimits | undefined {
+  if (values.rateLimit !== true) return undefined;
+  const perSecond = (count: number, burst: number): Rate => ({ count, burst, periodMs: 1000 });
+  return {
+    ip: perSecond(values.rateLimitIpRps, values.rateLimitIpBurst),
+    key: perSecond(values.rateLimitKeyRps, values.rateLimitKeyBurst),
+    routes: new Map(values.rateLimitRoutes.flatMap(routeRate)),
+  };
+}
+
+function routeRate(text: string): [string, Rate][] {
+  const [surface = '', ...words] = text.split(' ');
+  const rate = parseRate(words.join(' '));
+  return rate === undefined ? [] : [[surface, rate]];
+}
+
+function secretsOf(values: Values): Secrets {
+  const { databaseUrl, adminSecret, auditIpHmacKey, redisUrl, apiKeyPepper, secretsKey } = values;
+  return { databaseUrl, adminSecret, auditIpHmacKey, redisUrl, apiKeyPepper, secretsKey };
 }

@@ -5,6 +5,7 @@
  */
 import { Document, isScalar, isSeq, type Pair, YAMLMap } from 'yaml';
 import type { McpServerSpec } from '../core/mcp-server.ts';
+import { formatRate } from '../core/rate.ts';
 import type { LoadedConfig } from './config.ts';
 import type { Source } from './resolve.ts';
 import { Secret, secretMask } from './secret.ts';
@@ -89,6 +90,9 @@ function serverFields(server: McpServerSpec): Readonly<Record<string, unknown>> 
     env: server.env && maskAll(server.env),
     cwd: server.cwd,
     call_timeout: server.callTimeoutMs && server.callTimeoutMs / 1000,
+    max_concurrency: server.maxConcurrency,
+    max_queue: server.maxQueue,
+    rate_limit: server.rateLimit && formatRate(server.rateLimit),
     tags: server.tags,
     enabled: server.enabled,
   };

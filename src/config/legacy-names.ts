@@ -35,10 +35,7 @@ const file = (name: string): LegacyName => ({
   note: 'read when neither TALOS_CONFIG nor talos.config.yaml is there; the first that exists',
 });
 
-const noLimiter = 'this gateway has no rate limiter; limit requests in the proxy before it';
 const noTracing = 'this gateway exports no traces';
-const noEnvelopes = 'this gateway stores no secrets that a master key would encrypt';
-const noJwks = 'administrators are known by AUTH_ADMIN_SECRET only';
 const oneStore = 'records always go to PostgreSQL, the embedded one or that of DATABASE_URL';
 const noReferences =
   'DATABASE_URL gives the address itself; without it the start is refused, because a reference cannot be resolved';
@@ -85,18 +82,18 @@ export const legacyNames: readonly LegacyName[] = [
   env('DB_HOST', 'honoured', 'database_url'),
   env('DB_NAME', 'honoured', 'database_url'),
   env('TGA_DB_PATH', 'ignored', 'it belongs to the governance agent, which keeps its own store'),
-  env('REDIS_URL', 'ignored', 'this gateway shares no state through Redis'),
+  env('REDIS_URL', 'honoured', 'redis_url'),
 
   env('AUTH_ADMIN_SECRET', 'honoured', 'auth_admin_secret'),
   env('AUTH_SECRET', 'honoured', 'auth_admin_secret'),
-  env('AUTH_ADMIN_JWKS_URL', 'ignored', noJwks),
-  env('AUTH_ADMIN_ISSUER', 'ignored', noJwks),
-  env('AUTH_ADMIN_AUDIENCE', 'ignored', noJwks),
+  env('AUTH_ADMIN_JWKS_URL', 'honoured', 'oidc_jwks_url'),
+  env('AUTH_ADMIN_ISSUER', 'honoured', 'oidc_issuer'),
+  env('AUTH_ADMIN_AUDIENCE', 'honoured', 'oidc_audience'),
   env('ADMIN_EMAIL', 'ignored', 'this gateway keeps no profile of an administrator'),
-  env('TALOS_KEY_PEPPER', 'ignored', 'this gateway stores no API keys'),
-  env('TALOS_MASTER_KEY', 'ignored', noEnvelopes),
-  env('MASTER_KEY', 'ignored', noEnvelopes),
-  env('TALOS_CURRENT_KEK_ID', 'ignored', noEnvelopes),
+  env('TALOS_KEY_PEPPER', 'honoured', 'api_key_pepper'),
+  env('TALOS_MASTER_KEY', 'honoured', 'secrets_key'),
+  env('MASTER_KEY', 'honoured', 'secrets_key'),
+  env('TALOS_CURRENT_KEK_ID', 'ignored', 'the first key of secrets_key is the one in use'),
 
   env('TALOS_AUDIT_URL', 'honoured', 'audit_url'),
   env('AUDIT_SINK_URL', 'honoured', 'audit_url'),
@@ -106,11 +103,15 @@ export const legacyNames: readonly LegacyName[] = [
   env('OLLAMA_URL', 'honoured', 'ollama_url'),
   env('TGA_URL', 'honoured', 'tga_url'),
 
-  env('RATE_LIMIT_ENABLED', 'ignored', noLimiter, ['false', '0', 'no', 'off']),
-  env('RATE_LIMIT_BACKEND', 'ignored', noLimiter),
-  env('RATE_LIMIT_DEFAULT_RPS', 'ignored', noLimiter),
-  env('RATE_LIMIT_DEFAULT_BURST', 'ignored', noLimiter),
-  env('RATE_LIMIT_DEV_FAIL_OPEN', 'ignored', noLimiter),
+  env('RATE_LIMIT_ENABLED', 'honoured', 'rate_limit'),
+  env('RATE_LIMIT_BACKEND', 'ignored', 'limits are shared where REDIS_URL is set, and held in memory where it is not'),
+  env('RATE_LIMIT_DEFAULT_RPS', 'honoured', 'rate_limit_key_rps'),
+  env('RATE_LIMIT_DEFAULT_BURST', 'honoured', 'rate_limit_key_burst'),
+  env(
+    'RATE_LIMIT_DEV_FAIL_OPEN',
+    'ignored',
+    'in development, and only there, limits are held in memory while Redis is away',
+  ),
   env('TRACING_ENABLED', 'ignored', noTracing, ['false', '0', 'no', 'off']),
   env('OTEL_EXPORTER_OTLP_ENDPOINT', 'ignored', noTracing),
   env('OTEL_RESOURCE_ATTRIBUTES', 'ignored', noTracing),

@@ -35,9 +35,12 @@ const rules: readonly Rule[] = [
   { needs: ['mode', 'requireCapability'], check: keepCapabilities },
   { needs: ['mode', 'trustedIssuers'], check: missIssuers },
   { needs: ['mode', 'auditIpHmacKey', 'auditIpHmacKeyId'], check: checkIpKey },
+  { needs: ['mode', 'apiKeyPepper'], check: checkPepper },
+  { needs: ['mode', 'oidcIssuer', 'oidcAudience', 'oidcJwksUrl'], check: checkOidc },
   { needs: ['logKeyFile', 'logKeyCommand'], check: chooseLogKey },
   { needs: ['logWitnesses', 'logWitnessQuorum'], check: checkWitnesses },
   { needs: ['storeSizeWarn', 'storeSizeStop'], check: orderWatermarks },
+  { needs: ['rateLimitRoutes'], check: checkRoutes },
   { needs: ['mode'], check: guardFile },
   { needs: ['databaseUrl'], check: refuseReferences },
   { needs: [], check: checkVersion },
@@ -156,6 +159,36 @@ function checkIpKey(context: RuleContext, findings: Findings): void {
   }
 }
 
+function checkPepper(context: RuleContext, findings: Findings): void {
+  const { mode, apiKeyPepper } = context.values;
+  if (mode === 'development' || apiKeyPepper === undefined) return;
+  if (apiKeyPepper.reveal().length >= bounds.pepperCharsMin) return;
+  const name = nameOf(context, 'apiKeyPepper');
+  findings.problem(`${name} is too short for production: use at least ${bounds.pepperCharsMin} random characters.`);
+}
+
+function checkOidc(context: RuleContext, findings: Findings): void {
+  const { mode, oidcIssuer, oidcAudience, oidcJwksUrl } = context.values;
+  if (oidcIssuer === undefined) {
+    const key = oidcJwksUrl === undefined ? 'oidcAudience' : 'oidcJwksUrl';
+    if (context.values[key] === undefined) return;
+    findings.problem(`${nameOf(context, key)} is of no use without an issuer: set TALOS_OIDC_ISSUER too.`);
+    return;
+  }
+  if (oidcAudience === undefined) {
+    findings.problem(`${nameOf(context, 'oidcIssuer')} needs the audience of its tokens: set TALOS_OIDC_AUDIENCE too.`);
+  }
+  for (const key of ['oidcIssuer', 'oidcJwksUrl'] as const) {
+    const address = context.values[key];
+    if (address === undefined || mode === 'development' || isProtected(new URL(address))) continue;
+    findings.problem(`${nameOf(context, key)} must be an https:// address in production.`);
+  }
+}
+
+function isProtected({ protocol, hostname }: URL): boolean {
+  return protocol === 'https:' || isLoopback(hostname.replace(/^\[|\]$/g, ''));
+}
+
 function chooseLogKey(context: RuleContext, findings: Findings): void {
   const { logKeyFile, logKeyCommand } = context.values;
   if (logKeyFile === undefined || logKeyCommand === undefined) return;
@@ -168,6 +201,12 @@ function orderWatermarks(context: RuleContext, findings: Findings): void {
   if (storeSizeWarn === undefined || storeSizeStop === undefined || storeSizeWarn < storeSizeStop) return;
   const [warn, stop] = [nameOf(context, 'storeSizeWarn'), nameOf(context, 'storeSizeStop')];
   findings.problem(`${warn} must be smaller than ${stop}, or nobody is warned.`);
+}
+
+function checkRoutes(context: RuleContext, findings: Findings): void {
+  const surfaces = context.values.rateLimitRoutes.map((route) => route.split(' ', 1)[0]);
+  if (new Set(surfaces).size === surfaces.length) return;
+  findings.problem(`${nameOf(context, 'rateLimitRoutes')} gives a route two limits: keep one.`);
 }
 
 /** A witness that was counted twice would be a quorum of its own. */

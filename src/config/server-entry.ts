@@ -3,12 +3,26 @@
  * they print as `[secret]`, are never quoted, and may name variables as `${NAME}` so that the file need not hold them.
  */
 import { parseDuration } from '../core/duration.ts';
+import type { Rate } from '../core/gcra.ts';
 import { type McpServerSpec, type McpTransport, mcpTransports, specProblems } from '../core/mcp-server.ts';
+import { parseRate } from '../core/rate.ts';
+import { secretNamePattern } from '../core/secret-change.ts';
+import { secretReference } from '../core/secret-reference.ts';
+import { bounds } from './bounds.ts';
 import { isMap } from './config-file.ts';
 import type { Environment } from './env.ts';
 import type { Findings } from './findings.ts';
 import { suggest } from './nearest.ts';
-import { type Parsed, type Parser, parseBoolean, parseHttpUrl, parseList, parsePath, parseText } from './parse.ts';
+import {
+  type Parsed,
+  type Parser,
+  parseBoolean,
+  parseHttpUrl,
+  parseInteger,
+  parseList,
+  parsePath,
+  parseText,
+} from './parse.ts';
 import { secretRecord } from './secret.ts';
 
 export interface ServerEntry {
@@ -37,6 +51,13 @@ const parseCallTimeout: Parser<number> = (raw) => {
     : { ok: false, problem: `must be 0.001 to ${callTimeoutSecMax} seconds, as a number or as text such as "90s"` };
 };
 
+const parseServerRate: Parser<Rate> = (raw) => {
+  const value = typeof raw === 'string' ? parseRate(raw) : undefined;
+  return value === undefined
+    ? { ok: false, problem: 'must be a rate such as "100/hour" or "20/second burst 40"' }
+    : { ok: true, value };
+};
+
 /** Text of any length without the control characters that neither headers nor processes can carry. */
 const parseArgument: Parser<string> = (raw) =>
   typeof raw === 'string' && !raw.includes('\0')
@@ -49,18 +70,30 @@ const parseArguments: Parser<readonly string[]> = (raw) => {
   return refused === undefined || refused.ok ? { ok: true, value: raw } : refused;
 };
 
-/** A map of secret texts, in which `${NAME}` stands for a variable of the gateway's environment. */
+/**
+ * A map of secret texts, in which `${NAME}` stands for a variable of the gateway's environment. `${secret:name}` stays, and
+ * is filled in when the server is spoken to.
+ */
 function parseSecretMap(env: Environment): Parser<Readonly<Record<string, string>>> {
   return (raw) => {
     if (!isMap(raw)) return { ok: false, problem: 'must be a map of names and texts' };
     const filled: Record<string, string> = {};
     for (const [name, text] of Object.entries(raw)) {
-      const parsed = fillIn(text, env);
+      const parsed = isMap(text) ? referred(text) : fillIn(text, env);
       if (!parsed.ok) return { ok: false, problem: `${parsed.problem} (at "${name}")` };
       filled[name] = parsed.value;
     }
     return { ok: true, value: secretRecord(filled) };
   };
+}
+
+/** `{ secret: name }`, which says the same as `${secret:name}`. */
+function referred(given: Record<string, unknown>): Parsed<string> {
+  const { secret: name, ...others } = given;
+  const isReference = typeof name === 'string' && secretNamePattern.test(name) && Object.keys(others).length === 0;
+  return isReference
+    ? { ok: true, value: secretReference(name) }
+    : { ok: false, problem: 'must hold texts, or a map with the key "secret" and the name of one' };
 }
 
 function fillIn(text: unknown, env: Environment): Parsed<string> {
@@ -91,6 +124,12 @@ function serverFields(env: Environment): Readonly<Record<string, Field>> {
     env: { to: 'env', parse: parseSecretMap(env) },
     cwd: { to: 'cwd', parse: parsePath },
     call_timeout: { to: 'callTimeoutMs', parse: parseCallTimeout },
+    max_concurrency: {
+      to: 'maxConcurrency',
+      parse: parseInteger(1, bounds.upstreamConcurrencyMax, 'a number of calls'),
+    },
+    max_queue: { to: 'maxQueue', parse: parseInteger(0, bounds.upstreamConcurrencyMax, 'a number of calls') },
+    rate_limit: { to: 'rateLimit', parse: parseServerRate },
     tags: { to: 'tags', parse: parseList(parseText) },
     enabled: { to: 'enabled', parse: parseBoolean },
   };

@@ -4,6 +4,8 @@
  * servers are not in it, because they are a list of their own (`servers.ts`).
  */
 import { bounds } from './bounds.ts';
+import { identitySettings } from './identity-settings.ts';
+import { limitSettings } from './limit-settings.ts';
 import { logSettings } from './log-settings.ts';
 import {
   type Parsed,
@@ -23,6 +25,7 @@ import {
   parseWord,
 } from './parse.ts';
 import type { Secret } from './secret.ts';
+import { secretSettings } from './secret-settings.ts';
 import { type Setting, setting } from './setting.ts';
 
 export type { AuditOnFailure } from './log-settings.ts';
@@ -103,9 +106,10 @@ export const settings = {
     default: undefined,
     defaultText: 'none: every tool counts as one that writes',
     meaning:
-      'JSON file that says which tools only read (`tools`: `tool_server`, `tool_name`, `tool_class`). A call of any other tool is on record before it is sent.',
+      'JSON file that says which tools only read (`tools`: `tool_server`, `tool_name`, `tool_class`), and with `path_arguments` which further arguments hold paths. A call of any other tool is on record before it is sent.',
   }),
   ...logSettings,
+  ...identitySettings,
   databaseUrl: setting<Secret | undefined>({
     env: ['TALOS_DATABASE_URL', 'DATABASE_URL', 'DATABASE_WRITE_URL', 'DB_HOST'],
     file: ['database_url'],
@@ -116,12 +120,21 @@ export const settings = {
     meaning:
       'PostgreSQL 14 or newer. `DB_HOST` (host or host:port) is joined with `DB_NAME`, `DB_USER` and `DB_PASSWORD` to an address when no other name is set.',
   }),
+  ...secretSettings,
   trustedIssuers: setting<readonly string[]>({
     env: ['TALOS_TRUSTED_ISSUERS'],
     file: ['trusted_issuers'],
     parse: parseList(parseIssuer),
     default: [],
     meaning: 'DIDs (`did:key`, `did:talos`) whose capabilities count. Every other issuer is denied.',
+  }),
+  issuerKeyFile: setting<string | undefined>({
+    env: ['TALOS_ISSUER_KEY_FILE'],
+    file: ['issuer_key_file'],
+    parse: parsePath,
+    default: undefined,
+    meaning:
+      'File with the Ed25519 key (PEM) that the admin API signs new capabilities with. Without one it grants none. The key counts only where its DID is a trusted issuer.',
   }),
   requireCapability: setting<boolean | undefined>({
     env: ['TALOS_REQUIRE_CAPABILITY'],
@@ -146,6 +159,7 @@ export const settings = {
     secret: true,
     meaning: `Secret of the administration routes. Production needs one of at least ${bounds.adminSecretCharsMin} characters that is not a well-known placeholder.`,
   }),
+  ...limitSettings,
   corsOrigins: setting<readonly string[]>({
     env: ['TALOS_CORS_ORIGINS'],
     file: ['cors_origins'],

@@ -5,6 +5,7 @@
  * In canonical key order `event_id` comes first and `ts` last, so all between them is serialised before the log's
  * critical section and the two are spliced in inside it.
  */
+import type { ApiKeyChange } from './api-key.ts';
 import { canonicalize, canonicalString } from './canonical-json.ts';
 import { type Count, countsOf } from './counters.ts';
 import { cursorOf } from './cursor.ts';
@@ -13,6 +14,9 @@ import { TalosError } from './errors.ts';
 import { sha256Hex } from './hash.ts';
 import type { JsonObject, JsonScalar, JsonValue } from './json.ts';
 import type { Principal } from './principal.ts';
+import type { Revocation } from './revocation.ts';
+import type { RoleChange } from './role-change.ts';
+import type { SecretChange } from './secret-change.ts';
 import { uuidv7Ms } from './uuidv7.ts';
 
 export type Outcome = 'success' | 'failure' | 'denied';
@@ -47,16 +51,26 @@ export interface EventDraft {
 
 /** What commits with a record, or not at all. */
 export interface Companions {
-  /** The record is an intent: it stays open until the record of its outcome closes it. */
+  /** The record is an intent (`meta.phase` says so): it stays open until the record of its outcome closes it. */
   readonly opensIntent?: true;
-  /** The event id of the intent that this record is the outcome of. */
+  /** The event id of the intent that this record is the outcome of, unless another record was before it. */
   readonly closesIntent?: string;
   /** The record is the first of a group that was submitted under a key; the others follow it in the same batch. */
   readonly reserves?: Reservation;
+  /** Uses of capabilities under `max_calls`. When one of them is used up, the record is not made. */
+  readonly spends?: readonly Spend[];
   /** Values that the record holds commitments to. */
   readonly erasable?: readonly ErasableValue[];
   /** The record is the first of a group that the spool may hold too: its name tells that it is in the log. */
   readonly spooled?: SpoolName;
+  /** The changes of API keys that the record tells of. */
+  readonly apiKeys?: readonly ApiKeyChange[];
+  /** The change of the roles that the record tells of. */
+  readonly roles?: RoleChange;
+  /** The change of the secrets that the record tells of. */
+  readonly secrets?: SecretChange;
+  /** The capability that the record says is revoked. */
+  readonly revokes?: Revocation;
 }
 
 /** Names a group of events that went, or may yet go, through the spool. */
@@ -64,6 +78,15 @@ export interface SpoolName {
   /** A UUID for one run of one gateway. */
   readonly run: string;
   readonly number: number;
+}
+
+/** One use of a capability that may be used so many times and no more. */
+export interface Spend {
+  /** hex sha256 of the capability, or of the link of its chain, that says so. */
+  readonly linkHash: string;
+  readonly max: number;
+  /** When the link expires, and its counter with it. Whole Unix seconds. */
+  readonly expiresAtSec: number;
 }
 
 /** A key of a client's, under which a group of records is made once and never again. */
@@ -94,13 +117,17 @@ export interface PreparedEvent {
   /** The canonical record from after the `event_id` member up to before the `ts` member. */
   readonly middle: string;
   readonly keys: EventKeys;
-  /** What the record adds to the statistics; nothing for an intent. */
+  /** Whether the statistics count the record. */
+  readonly isCounted: boolean;
+  /** What the record adds to the statistics. */
   readonly counts: readonly Count[];
   /** Canonical JSON of the details, or null. */
   readonly details: string | null;
   readonly companions?: Companions;
   /** UTF-16 length of all text; the queue is bounded by it. */
   readonly size: number;
+  /** Of a record that closes an intent: what it becomes when the intent was closed before. It is never larger. */
+  readonly late?: () => PreparedEvent;
 }
 
 /** A record that is durably in the log. */
@@ -116,8 +143,9 @@ export interface CommittedEvent {
   /**
    * `replayed`: the key of the event's group was used before for the same body, and this is the record of then.
    * `conflict`: it was used for another body, whose first record this is; the event itself was not recorded.
+   * `exhausted`: a capability that the event spends is used up; it was not recorded, and this is no record at all.
    */
-  readonly reservation?: 'replayed' | 'conflict';
+  readonly reservation?: 'replayed' | 'conflict' | 'exhausted';
 }
 
 export interface RecordBounds {
@@ -130,17 +158,38 @@ const spliceChars = '{"event_id":"",,"ts":""}'.length + 36 + 24;
 
 /** Throws `RECORD_TOO_LARGE` when the record or its details pass the bounds. */
 export function prepareEvent(draft: EventDraft, bounds: RecordBounds): PreparedEvent {
+  const prepared = prepareRecord(draft, bounds);
+  if (draft.companions?.closesIntent === undefined) return prepared;
+  return { ...prepared, late: () => prepareRecord(lateDraft(draft), bounds) };
+}
+
+/** What is known of a call after its intent was closed without it: on record, but it closes and counts nothing. */
+function lateDraft({ companions: { closesIntent: _, ...companions } = {}, ...draft }: EventDraft): EventDraft {
+  return { ...draft, meta: { ...draft.meta, phase: 'late' }, companions };
+}
+
+/**
+ * Whether the statistics count a record with this `meta.phase`. An intent says only that a call was about to be made, and
+ * what came late speaks of a call whose outcome is counted already.
+ */
+export function isCountedPhase(phase: JsonValue | undefined): boolean {
+  return phase !== 'intent' && phase !== 'late';
+}
+
+function prepareRecord(draft: EventDraft, bounds: RecordBounds): PreparedEvent {
   const details = draft.details === undefined ? null : canonicalize(draft.details);
   if (details !== null && Buffer.byteLength(details) > bounds.detailsBytesMax) throw new TalosError('RECORD_TOO_LARGE');
   const meta = details === null ? draft.meta : { ...draft.meta, details_hash: sha256Hex(details) };
   const middle = canonicalMiddle(draft, meta);
   if (Buffer.byteLength(middle) + spliceChars > bounds.recordBytesMax) throw new TalosError('RECORD_TOO_LARGE');
   const { companions } = draft;
+  const isCounted = isCountedPhase(meta['phase']);
   if (erasableChars(companions) > bounds.detailsBytesMax) throw new TalosError('RECORD_TOO_LARGE');
   return {
     middle,
     keys: keysOf(draft),
-    counts: companions?.opensIntent === true ? [] : draftCounts(draft),
+    isCounted,
+    counts: isCounted ? draftCounts(draft) : [],
     details,
     size: middle.length + (details?.length ?? 0) + erasableChars(companions),
     ...(companions === undefined ? {} : { companions }),

@@ -1,132 +1,117 @@
 /**
- * The form of a capability token: base64url of a JSON object with a closed key set (form C of the protocol). The profile
- * is strict (no nulls, no fractions, no duplicate keys), so that two readers can never see two tokens in one.
+ * A capability token as it is written, in any of the accepted forms, and what it claims. Nothing here says whether a claim
+ * is true. The profile is strict (no nulls, no fractions, no duplicate keys, canonical base64url), so that two readers can
+ * never see two tokens in one.
  */
 import { decodeBase64url } from './base64url.ts';
 import { canonicalize } from './canonical-json.ts';
+import {
+  type CapabilityClaims,
+  type CapabilityForm,
+  formOf,
+  jwsForm,
+  type UnsignedClaims,
+} from './capability-forms.ts';
 import { type Denial, deny } from './denial.ts';
 import { TalosError } from './errors.ts';
 import { sha256Hex } from './hash.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from './json.ts';
 import { parseJsonBytesStrict } from './strict-json.ts';
 
-/** What an issuer signs. Times are Unix seconds. */
-export interface UnsignedClaims {
-  readonly v: '1';
-  /** DID of the signing key. */
-  readonly iss: string;
-  /** Opaque to the gateway; usually a DID. */
-  readonly sub: string;
-  readonly scope: string;
-  readonly iat: number;
-  readonly exp: number;
-  readonly nbf?: number;
-  readonly constraints?: JsonObject;
-  readonly delegatable?: boolean;
-  readonly delegation_chain?: readonly string[];
-}
-
-export interface CapabilityClaims extends UnsignedClaims {
-  /** Ed25519 over the canonical JSON of the other members, base64url. */
-  readonly sig: string;
-}
-
 /** A token that is well-formed; nothing is known yet about whether it is true. */
 export interface DecodedCapability {
+  readonly form: CapabilityForm['name'];
+  /** As it was written, signature included; of a JWS the payload. */
+  readonly object: JsonObject;
   readonly claims: CapabilityClaims;
-  /** Hex SHA-256 of the canonical JSON of all claims, signature included: the identity of the token. */
+  /** The identity of the token, signature included: hex SHA-256 of its canonical JSON, or of the text of a JWS. */
   readonly hash: string;
   readonly signedBytes: Buffer;
   readonly signature: Buffer;
 }
 
 /**
- * Reads a token of at most `charsMax` characters. White space and key order are free, since signature and hash are over
- * the canonical form. Every fault is SIGNATURE_INVALID with the kind of fault as detail.
+ * Reads a token of at most `charsMax` characters. White space and key order of a JSON token are free, since signature and
+ * hash are over the canonical form. Every fault is SIGNATURE_INVALID with the kind of fault as detail.
  */
 export function decodeCapability(token: string, charsMax: number): DecodedCapability | Denial {
   if (token.length > charsMax) return deny('SIGNATURE_INVALID', 'token_too_large');
-  if (compactJws.test(token)) return deny('SIGNATURE_INVALID', 'unsupported_form');
-  const object = parseToken(token);
-  if (object === undefined) return deny('SIGNATURE_INVALID', 'token_malformed');
-  if (Object.hasOwn(object, 'version')) return deny('SIGNATURE_INVALID', 'unsupported_form');
-  const fault = claimFault(object);
-  return fault === undefined ? digest(object as unknown as CapabilityClaims) : deny('SIGNATURE_INVALID', fault);
+  const parts = token.split('.');
+  return parts.length === 1 ? decodeJson(token) : decodeJws(parts);
 }
 
-/** The bytes that are signed: canonical JSON of the claims without `sig`. */
-export function signedBytesOf(claims: UnsignedClaims | CapabilityClaims): Buffer {
-  const { sig: _, ...unsigned } = claims as CapabilityClaims;
-  return Buffer.from(canonicalize(unsigned as unknown as JsonObject), 'utf8');
+/** The bytes that are signed: canonical JSON of the claims, which have no signature yet. */
+export function signedBytesOf(claims: UnsignedClaims): Buffer {
+  return Buffer.from(canonicalize(claims as unknown as JsonObject), 'utf8');
 }
 
-/** Hex SHA-256 of the canonical JSON with the signature. */
-function capabilityHash(claims: CapabilityClaims): string {
-  return sha256Hex(canonicalize(claims as unknown as JsonObject));
-}
-
-/** Whether a capability can be given to this subject: 1 to 200 printable characters, and not a name of the records. */
-export function isSubject(value: JsonValue): boolean {
-  return isIdentifier(value) && !reservedSubjects.has(String(value));
-}
-
-// A word for the first claim that is missing, unknown, of the wrong type or out of bounds.
-function claimFault(object: JsonObject): string | undefined {
-  const missing = requiredKeys.find((key) => !Object.hasOwn(object, key));
-  if (missing !== undefined) return `claim_missing:${missing}`;
-  for (const [key, value] of Object.entries(object)) {
-    const isValid = claimChecks.get(key);
-    if (isValid === undefined) return 'claim_unknown';
-    if (!isValid(value)) return `claim_malformed:${key}`;
-  }
-  return undefined;
-}
-
-const compactJws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*$/;
-const requiredKeys = ['v', 'iss', 'sub', 'scope', 'iat', 'exp', 'sig'] as const;
 const signatureBytes = 64;
-const identifierCharsMax = 200;
-const scopeCharsMax = 4_096;
-const constraintsMax = 32;
-const depthMax = 12;
-// The last second of the year 9999, beyond which times have no RFC 3339 form.
-const timeSecMax = 253_402_300_799;
-const controlCharacter = /\p{Cc}/u;
-// Names that records give to nobody and to the gateway itself.
-const reservedSubjects = new Set(['anonymous', 'gateway']);
+const depthMax = 32;
 
-const claimChecks = new Map<string, (value: JsonValue) => boolean>([
-  ['v', (value) => value === '1'],
-  ['iss', isIdentifier],
-  ['sub', isSubject],
-  ['scope', (value) => typeof value === 'string' && value !== '' && value.length <= scopeCharsMax],
-  ['iat', isTime],
-  ['exp', isTime],
-  ['nbf', isTime],
-  ['constraints', isConstraints],
-  ['delegatable', (value) => typeof value === 'boolean'],
-  ['delegation_chain', (value) => Array.isArray(value) && value.every((link) => typeof link === 'string')],
-  ['sig', (value) => typeof value === 'string' && decodeBase64url(value)?.length === signatureBytes],
-]);
-
-function isIdentifier(value: JsonValue): boolean {
-  if (typeof value !== 'string' || value === '' || value.length > identifierCharsMax) return false;
-  return !controlCharacter.test(value);
+function decodeJson(token: string): DecodedCapability | Denial {
+  const object = parseObject(token);
+  if (object === undefined) return malformed('token_malformed');
+  const form = formOf(object);
+  if (form === undefined) return malformed('unsupported_form');
+  const fault = form.faultOf(object);
+  if (fault !== undefined) return malformed(fault);
+  const { [form.signatureKey]: sig, ...unsigned } = object;
+  const signature = readSignature(sig);
+  if (signature === undefined) return malformed(`claim_malformed:${form.signatureKey}`);
+  return {
+    form: form.name,
+    object,
+    claims: form.claimsOf(object),
+    hash: sha256Hex(canonicalize(object)),
+    signedBytes: Buffer.from(canonicalize(unsigned), 'utf8'),
+    signature,
+  };
 }
 
-function isTime(value: JsonValue | undefined): boolean {
-  return Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= timeSecMax;
+/** RFC 7515, section 3.1. */
+function decodeJws(parts: readonly string[]): DecodedCapability | Denial {
+  const [headerText = '', payloadText = '', signatureText] = parts;
+  const header = parseObject(headerText);
+  const object = parseObject(payloadText);
+  if (parts.length !== 3 || header === undefined || object === undefined) return malformed('token_malformed');
+  if (!isJwsHeader(header)) return malformed('jws_header');
+  const fault = jwsForm.faultOf(object);
+  if (fault !== undefined) return malformed(fault);
+  const signature = readSignature(signatureText);
+  if (signature === undefined) return malformed('claim_malformed:sig');
+  return {
+    form: jwsForm.name,
+    object,
+    claims: jwsForm.claimsOf(object),
+    // Its parts are canonical base64url and signed as text, so no second text is the same token.
+    hash: sha256Hex(parts.join('.')),
+    signedBytes: Buffer.from(`${headerText}.${payloadText}`, 'utf8'),
+    signature,
+  };
 }
 
-// `team_id` and `nbf` are read here already, because records and the clock need them; the rest is for the policy.
-function isConstraints(value: JsonValue): boolean {
-  if (!isJsonObject(value) || Object.keys(value).length > constraintsMax) return false;
-  const { team_id: team, nbf } = value;
-  return (team === undefined || isIdentifier(team)) && (nbf === undefined || isTime(nbf));
+function malformed(detail: string): Denial {
+  return deny('SIGNATURE_INVALID', detail);
 }
 
-function parseToken(token: string): JsonObject | undefined {
-  const bytes = decodeBase64url(token);
+const jwsHeaderKeys = new Set(['alg', 'typ', 'kid']);
+
+// A header that brings its own key, extensions or another encoding of the payload would be judged by rules of its own.
+function isJwsHeader(header: JsonObject): boolean {
+  return header['alg'] === 'EdDSA' && Object.entries(header).every(([key, value]) => isHeaderMember(key, value));
+}
+
+function isHeaderMember(key: string, value: JsonValue): boolean {
+  return jwsHeaderKeys.has(key) && typeof value === 'string';
+}
+
+function readSignature(text: JsonValue | undefined): Buffer | undefined {
+  const bytes = typeof text === 'string' ? decodeBase64url(text) : undefined;
+  return bytes?.length === signatureBytes ? bytes : undefined;
+}
+
+function parseObject(text: string): JsonObject | undefined {
+  const bytes = decodeBase64url(text);
   if (bytes === undefined || bytes.length === 0) return undefined;
   const value = parseStrictly(bytes);
   return isJsonObject(value) ? value : undefined;
@@ -148,13 +133,4 @@ const forbiddenLiteral = /[0-9][.eE]|-0|null/;
 
 function hasNullOrFraction(bytes: Buffer): boolean {
   return forbiddenLiteral.test(bytes.toString('utf8').replace(jsonString, '""'));
-}
-
-function digest(claims: CapabilityClaims): DecodedCapability {
-  return {
-    claims,
-    hash: capabilityHash(claims),
-    signedBytes: signedBytesOf(claims),
-    signature: Buffer.from(claims.sig, 'base64url'),
-  };
 }

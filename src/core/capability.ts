@@ -1,14 +1,15 @@
 /**
- * Is this capability true, and is it valid now? Well-formed, then a trusted issuer, then the signature, then the times;
- * the first fault decides. What the capability allows is for `policy/` to judge.
+ * Is this capability true, and is it valid now? Well-formed, then a trusted root, then every signature, then the links of
+ * its chain, then the times; the first fault decides. What the capability allows is for `policy/` to judge.
  */
 import { type KeyObject, verify } from 'node:crypto';
-import { type CapabilityClaims, type DecodedCapability, decodeCapability } from './capability-claims.ts';
+import { type ChainLink, invalid, lineageOf, linkFault, teamOf } from './capability-chain.ts';
+import { type DecodedCapability, decodeCapability } from './capability-claims.ts';
+import type { CapabilityClaims } from './capability-forms.ts';
 import { type Denial, deny, isDenial } from './denial.ts';
 import { parseDid } from './did.ts';
 import { TalosError } from './errors.ts';
 import type { JsonObject } from './json.ts';
-import { teamDefault } from './principal.ts';
 import { parseScopes, type Scope } from './scope.ts';
 
 /** When a token counts. Unix seconds. */
@@ -18,16 +19,28 @@ export interface Validity {
   readonly expiresAtSec: number;
 }
 
-export interface VerifiedCapability extends Validity {
+/** One verified token of a chain. */
+export interface CapabilityLink extends Validity {
   /** Hex SHA-256 of the canonical token, signature included. */
   readonly hash: string;
+  /** What its issuer named it, by which it can be revoked. */
+  readonly id?: string;
   readonly issuer: string;
   readonly subject: string;
-  /** The `team_id` constraint, else `default`. */
-  readonly teamId: string;
-  /** What it grants: any one of them is enough. */
   readonly scopes: readonly Scope[];
   readonly constraints: JsonObject;
+}
+
+/** The last link of a chain, with what the whole chain says. Its times are those at which every link counts. */
+export interface VerifiedCapability extends CapabilityLink {
+  /** The `team_id` constraint, else `default`; `*` is every team. */
+  readonly teamId: string;
+  /** Whether some link demands that the caller proves possession of the subject's key (`bearer: false`). */
+  readonly requiresPossession: boolean;
+  /** The hashes of all links, root first, itself last. */
+  readonly ancestors: readonly string[];
+  /** Every link, root first, itself last. The constraints of all of them must hold. */
+  readonly links: readonly CapabilityLink[];
 }
 
 export interface VerifyOptions {
@@ -39,18 +52,21 @@ export interface VerifyOptions {
   readonly tokenCharsMax: number;
 }
 
-/** Verifies a token in full. The signature is checked on the thread pool; a strange token is a denial, never a throw. */
+/**
+ * Verifies a token with its chain in full. Signatures are checked on the thread pool; a strange token is a denial, never a
+ * throw.
+ */
 export async function verifyCapability(token: string, options: VerifyOptions): Promise<VerifiedCapability | Denial> {
   const decoded = decodeCapability(token, options.tokenCharsMax);
   if (isDenial(decoded)) return decoded;
-  const { claims } = decoded;
-  if (claims.delegation_chain !== undefined && claims.delegation_chain.length > 0) {
-    return deny('DELEGATION_INVALID', 'delegation_unsupported');
-  }
-  if (!options.trustedIssuers.has(claims.iss)) return deny('SIGNATURE_INVALID', 'issuer_untrusted');
-  if (!(await isSignedByIssuer(decoded))) return deny('SIGNATURE_INVALID', 'signature_wrong');
-  const validity = validityOf(claims);
-  return checkValidityNow(validity, options.nowSec, options.skewSec) ?? admit(decoded, validity);
+  const lineage = lineageOf(decoded, options.tokenCharsMax);
+  if (isDenial(lineage)) return lineage;
+  const untrusted = rootFault(lineage, options.trustedIssuers) ?? (await signatureFault(lineage));
+  if (untrusted !== undefined) return untrusted;
+  const broken = chainFault(lineage);
+  if (broken !== undefined) return broken;
+  const validity = jointValidity(lineage.map(({ claims }) => validityOf(claims)));
+  return checkValidityNow(validity, options.nowSec, options.skewSec) ?? admit(lineage, validity);
 }
 
 /**
@@ -87,6 +103,18 @@ export function scopesOf(claims: CapabilityClaims): readonly Scope[] | undefined
   return claims.scope === toolsCallScope ? toolsCall(claims.constraints) : parseScopes(claims.scope);
 }
 
+/** What of a token decides of its place in a chain. */
+export function chainLinkOf(claims: CapabilityClaims): ChainLink {
+  return {
+    issuer: claims.iss,
+    subject: claims.sub,
+    scopes: scopesOf(claims),
+    teamId: teamOf(claims.constraints),
+    expiresAtSec: claims.exp,
+    isDelegatable: claims.delegatable === true,
+  };
+}
+
 // The older spelling of `tool:<server>/method:<tool>`: the names are in the constraints.
 const toolsCallScope = 'tools/call';
 
@@ -96,20 +124,64 @@ function toolsCall(constraints: JsonObject = {}): readonly Scope[] | undefined {
   return [{ server: tool, method }];
 }
 
-function admit(decoded: DecodedCapability, validity: Validity): VerifiedCapability | Denial {
-  const { claims, hash } = decoded;
-  const scopes = scopesOf(claims);
-  if (scopes === undefined) return deny('SCOPE_MISMATCH', 'scope_malformed');
-  const constraints = claims.constraints ?? {};
-  const team = constraints['team_id'];
+/** A token with all that it was derived from, root first. */
+type Lineage = readonly DecodedCapability[];
+
+function rootFault(lineage: Lineage, trustedIssuers: ReadonlySet<string>): Denial | undefined {
+  if (trustedIssuers.has(lineage[0]?.claims.iss ?? '')) return undefined;
+  return lineage.length === 1 ? deny('SIGNATURE_INVALID', 'issuer_untrusted') : invalid('root_untrusted');
+}
+
+async function signatureFault(lineage: Lineage): Promise<Denial | undefined> {
+  const signed = await Promise.all(lineage.map(isSignedByIssuer));
+  if (signed.at(-1) === false) return deny('SIGNATURE_INVALID', 'signature_wrong');
+  return signed.every((isSigned) => isSigned) ? undefined : invalid('parent_signature_wrong');
+}
+
+/** Why some link may not follow the one before it, whoever signed them; undefined when each may. */
+export function chainFault(lineage: Lineage): Denial | undefined {
+  const links = lineage.map(({ claims }) => chainLinkOf(claims));
+  for (const [at, child] of links.entries()) {
+    const parent = links[at - 1];
+    const fault = parent === undefined ? undefined : linkFault(parent, child);
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
+}
+
+function jointValidity(validities: readonly Validity[]): Validity {
   return {
+    issuedAtSec: Math.max(...validities.map(({ issuedAtSec }) => issuedAtSec)),
+    notBeforeSec: Math.max(...validities.map(({ notBeforeSec }) => notBeforeSec)),
+    expiresAtSec: Math.min(...validities.map(({ expiresAtSec }) => expiresAtSec)),
+  };
+}
+
+function admit(lineage: Lineage, validity: Validity): VerifiedCapability | Denial {
+  const links = lineage.map(linkOf).filter((link) => link !== undefined);
+  const last = links.at(-1);
+  if (last === undefined || links.length < lineage.length) return deny('SCOPE_MISMATCH', 'scope_malformed');
+  return {
+    ...last,
     ...validity,
+    teamId: teamOf(last.constraints),
+    requiresPossession: links.some(({ constraints }) => constraints['bearer'] === false),
+    ancestors: links.map(({ hash }) => hash),
+    links,
+  };
+}
+
+function linkOf({ claims, hash }: DecodedCapability): CapabilityLink | undefined {
+  const scopes = scopesOf(claims);
+  if (scopes === undefined) return undefined;
+  return {
+    ...validityOf(claims),
     hash,
+    ...(claims.id === undefined ? {} : { id: claims.id }),
     issuer: claims.iss,
     subject: claims.sub,
-    teamId: typeof team === 'string' ? team : teamDefault,
     scopes,
-    constraints,
+    constraints: claims.constraints ?? {},
   };
 }
 

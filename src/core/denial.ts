@@ -22,6 +22,8 @@ export interface Denial {
   readonly detail?: string;
   /** The sentence a caller may see. */
   readonly message: string;
+  /** The same request may be allowed a moment later. */
+  readonly retryable?: true;
 }
 
 interface ReasonSpec {

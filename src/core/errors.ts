@@ -29,18 +29,67 @@ export const errorTable = {
   REQUEST_TIMEOUT: { status: 408, message: 'The request took too long to arrive.', retryable: true },
   HEADERS_TOO_LARGE: { status: 431, message: 'The request headers are too large.', retryable: false },
 
+  UPGRADE_REQUIRED: { status: 426, message: 'This address speaks WebSocket only.', retryable: false },
+
   // Who is it, may they
   AUTH_MISSING: { status: 401, message: 'Missing Authorization header', retryable: false },
   AUTH_SCHEME: { status: 401, message: 'Invalid authorization scheme', retryable: false },
   AUTH_INVALID: { status: 401, message: 'The credential is not valid.', retryable: false },
+  REPLAY_DETECTED: { status: 401, message: 'The attested request has been seen before.', retryable: false },
+  IDENTITY_PROVIDER_UNAVAILABLE: {
+    status: 503,
+    message: 'The issuer of the token cannot be asked for its keys. Try again.',
+    retryable: true,
+  },
+  API_KEYS_DISABLED: {
+    status: 501,
+    message: 'This gateway has no pepper to keep API keys under (TALOS_API_KEY_PEPPER).',
+    retryable: false,
+  },
+  ISSUER_NOT_CONFIGURED: {
+    status: 501,
+    message: 'This gateway has no key to sign capabilities with (TALOS_ISSUER_KEY_FILE).',
+    retryable: false,
+  },
+  ADMIN_SECRET_MISSING: {
+    status: 500,
+    message: 'This gateway has no admin secret to sign tokens with (AUTH_ADMIN_SECRET).',
+    retryable: false,
+  },
   ADMIN_AUTH_INVALID: { status: 403, message: 'Invalid authentication credentials', retryable: false },
+  ORIGIN_NOT_ALLOWED: { status: 403, message: 'Pages of this origin may not connect here.', retryable: false },
   TALOS_DENIED: { status: 403, message: 'The capability does not allow this.', retryable: false },
   TALOS_INVALID_CAPABILITY: { status: 403, message: 'The capability is not valid.', retryable: false },
+  ORIGIN_DENIED: { status: 403, message: 'Pages of this origin may not use this endpoint.', retryable: false },
   EVENT_SUBMISSION_DISABLED: {
     status: 403,
     message: 'Direct audit submission disabled in production. Audits are generated as side-effects.',
     retryable: false,
   },
+
+  // How often, and who counts
+  RATE_LIMITED: { status: 429, message: 'Too many requests', retryable: true },
+  RATE_LIMITER_UNAVAILABLE: {
+    status: 503,
+    message: 'The limits cannot be checked, so nothing was done. Try again.',
+    retryable: true,
+  },
+
+  // Roles, secrets and the configuration
+  ROLE_BUILT_IN: { status: 403, message: 'A built-in role cannot be changed.', retryable: false },
+  SECRET_READ_ONLY: {
+    status: 403,
+    message: 'This is a variable of the environment of the gateway, which cannot be changed from here.',
+    retryable: false,
+  },
+  CONFLICT: { status: 409, message: 'This does not go with what is there.', retryable: false },
+  CONFIG_SNAPSHOT_INVALID: { status: 400, message: 'Invalid config snapshot', retryable: false },
+  CONFIG_CHANGE_REFUSED: {
+    status: 409,
+    message: 'The snapshot changes what only a restart can change.',
+    retryable: false,
+  },
+  SECRETS_UNREADABLE: { status: 503, message: 'The keys of the secrets cannot be used.', retryable: false },
 
   // The tool servers behind us
   SERVER_NOT_FOUND: { status: 404, message: 'The server is not in the gateway registry.', retryable: false },
@@ -95,6 +144,11 @@ export const errorTable = {
   STORE_UNAVAILABLE: { status: 503, message: 'The store cannot be read. Try again.', retryable: true },
 
   // The gateway
+  STREAMS_FULL: {
+    status: 503,
+    message: 'As many streams as this gateway serves are open. Try again.',
+    retryable: true,
+  },
   SERVER_SHUTTING_DOWN: { status: 503, message: 'Server is shutting down', retryable: true },
   INTERNAL: {
     status: 500,
@@ -116,6 +170,8 @@ export interface TalosErrorOptions {
   readonly auditRef?: string;
   /** In place of the table's word, where more is known. */
   readonly retryable?: boolean;
+  /** In how many seconds the same request may succeed, where that is known. */
+  readonly retryAfterSec?: number;
   readonly cause?: unknown;
 }
 
@@ -128,6 +184,7 @@ export class TalosError extends Error {
   readonly auditRef: string | undefined;
   /** Whether the same request may succeed later without doing harm. */
   readonly retryable: boolean;
+  readonly retryAfterSec: number | undefined;
 
   constructor(code: ErrorCode, options: TalosErrorOptions = {}) {
     super(options.message ?? errorTable[code].message, options.cause === undefined ? {} : { cause: options.cause });
@@ -136,11 +193,12 @@ export class TalosError extends Error {
     this.inside = options.inside;
     this.auditRef = options.auditRef;
     this.retryable = options.retryable ?? errorTable[code].retryable;
+    this.retryAfterSec = options.retryAfterSec;
   }
 
   /** The same error, as far as a caller sees it, with what is now known about it. */
   with(known: { readonly auditRef?: string; readonly retryable?: boolean }): TalosError {
-    const { message, details, inside, auditRef, retryable, cause } = this;
+    const { message, details, inside, auditRef, retryable, retryAfterSec, cause } = this;
     return new TalosError(this.code, {
       message,
       retryable,
@@ -148,6 +206,7 @@ export class TalosError extends Error {
       ...(details === undefined ? {} : { details }),
       ...(inside === undefined ? {} : { inside }),
       ...(auditRef === undefined ? {} : { auditRef }),
+      ...(retryAfterSec === undefined ? {} : { retryAfterSec }),
       ...known,
     });
   }

@@ -34,7 +34,11 @@ export function toRecord(event: LoggedEvent): JsonObject {
 }
 
 export function toItem(event: LoggedEvent): JsonObject {
-  const record = toRecord(event);
+  return itemOf(event, toRecord(event));
+}
+
+/** The same for those who have the event's record already. */
+export function itemOf(event: LoggedEvent, record: JsonObject): JsonObject {
   const meta = objectAt(record, 'meta');
   const resource = objectAt(record, 'resource');
   const details = event.details === null ? {} : (JSON.parse(event.details) as JsonObject);

@@ -2,7 +2,9 @@
  * What the configuration says about one upstream tool server. Configuration parses into this shape and `mcp/` connects
  * by it; both judge it with `specProblems`, so a server that passed one is accepted by the other.
  */
+import type { Rate } from './gcra.ts';
 import { gatewayServer, serverIdPattern } from './scope.ts';
+import { areReferencesSound } from './secret-reference.ts';
 
 export const mcpTransports = ['auto', 'http', 'stdio', 'jsonrpc'] as const;
 
@@ -27,6 +29,12 @@ export interface McpServerSpec {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly callTimeoutMs?: number;
+  /** How many requests it is sent at once. */
+  readonly maxConcurrency?: number;
+  /** How many more may wait for their turn. */
+  readonly maxQueue?: number;
+  /** How often one caller may call its tools. */
+  readonly rateLimit?: Rate;
   readonly tags?: readonly string[];
   /** Absent means enabled. */
   readonly enabled?: boolean;
@@ -34,9 +42,13 @@ export interface McpServerSpec {
 
 /** What is wrong with `spec`, one sentence each; empty when nothing is. No sentence quotes a credential. */
 export function specProblems(spec: McpServerSpec): string[] {
-  return [idProblem(spec.id), addressProblem(spec), timeoutProblem(spec), ...headerProblems(spec.headers ?? {})].filter(
-    (problem) => problem !== undefined,
-  );
+  return [
+    idProblem(spec.id),
+    addressProblem(spec),
+    timeoutProblem(spec),
+    ...headerProblems(spec.headers ?? {}),
+    environmentProblem(spec.env ?? {}),
+  ].filter((problem) => problem !== undefined);
 }
 
 function idProblem(id: string): string | undefined {
@@ -72,6 +84,11 @@ function timeoutProblem(spec: McpServerSpec): string | undefined {
 const headerName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const headerValue = /^[\t\x20-\x7e\x80-\xff]*$/;
 
+/** Whether HTTP can carry the text in a header. */
+export function isHeaderValue(text: string): boolean {
+  return headerValue.test(text);
+}
+
 // What the transport itself says; two voices in one request would be an attack surface.
 const reservedHeaders = new Set([
   'accept',
@@ -91,6 +108,11 @@ const reservedHeaders = new Set([
   'x-request-id',
 ]);
 
+function environmentProblem(env: Readonly<Record<string, string>>): string | undefined {
+  const wrong = Object.entries(env).find(([, text]) => !areReferencesSound(text));
+  return wrong === undefined ? undefined : `the variable '${wrong[0]}' names a secret by what cannot be its name`;
+}
+
 function headerProblems(headers: Readonly<Record<string, string>>): (string | undefined)[] {
   return Object.entries(headers).map(([name, value]) => headerProblem(name, value));
 }
@@ -100,5 +122,6 @@ function headerProblem(name: string, value: string): string | undefined {
   const lower = name.toLowerCase();
   if (reservedHeaders.has(lower) || lower.startsWith('mcp-'))
     return `the header '${lower}' is set by the gateway itself`;
-  return headerValue.test(value) ? undefined : `the header '${lower}' has a value that HTTP does not allow`;
+  if (!areReferencesSound(value)) return `the header '${lower}' names a secret by what cannot be its name`;
+  return isHeaderValue(value) ? undefined : `the header '${lower}' has a value that HTTP does not allow`;
 }

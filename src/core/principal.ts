@@ -24,4 +24,7 @@ export const adminUser: BearerPrincipal = { authMode: 'bearer', id: 'admin-user'
 /** The gateway itself, in records that belong to no request. */
 export const gatewayItself: BearerPrincipal = { authMode: 'bearer', id: 'gateway', teamId: 'default' };
 
+/** Ids that the gateway alone gives: nobody may have one or speak in its name. */
+export const reservedPrincipalIds: ReadonlySet<string> = new Set(['anonymous', gatewayItself.id]);
+
 export const teamDefault = 'default';

@@ -42,6 +42,17 @@ export function scopeReaches(scope: Scope, server: string): boolean {
   return scope.server === anyValue ? server !== gatewayServer : scope.server === server;
 }
 
+/** Whether everything that `narrower` grants is granted by `wider`: what a delegated capability must satisfy. */
+export function scopeWithin(narrower: Scope, wider: Scope): boolean {
+  if (narrower.server === anyValue ? wider.server !== anyValue : !scopeReaches(wider, narrower.server)) return false;
+  return partWithin(narrower.method, wider.method) && partWithin(narrower.resource, wider.resource);
+}
+
+function partWithin(narrower: ScopeValue | undefined, wider: ScopeValue | undefined): boolean {
+  if (wider === undefined) return true;
+  return wider === anyValue ? narrower !== undefined : narrower === wider;
+}
+
 function partCovers(granted: ScopeValue | undefined, requested: string | undefined): boolean {
   if (granted === undefined) return true;
   return granted === anyValue ? requested !== undefined : granted === requested;

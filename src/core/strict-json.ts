@@ -1,24 +1,40 @@
 /**
  * A JSON parser for bodies that will be hashed or signed. Unlike `JSON.parse` it refuses what two readers could
  * understand differently: duplicate keys, lone surrogates, integers beyond 2^53-1, and nesting beyond a bound (RFC 7493).
+ * It refuses too many values as well: a body of tiny ones would hold up everything else for longer than its size tells.
  */
 import { TalosError } from './errors.ts';
 import type { JsonObject, JsonValue } from './json.ts';
 
 const depthMaxDefault = 32;
+const valuesMaxDefault = 100_000;
+
+/** Counts values, containers included, over all texts that share it. */
+export interface ValueCount {
+  readonly max: number;
+  used: number;
+}
+
+export interface ParseOptions {
+  /** How deep arrays and objects may be nested. */
+  readonly depthMax?: number;
+  readonly values?: ValueCount;
+}
 
 interface Scanner {
   readonly text: string;
   readonly depthMax: number;
+  readonly values: ValueCount;
   position: number;
 }
 
 /**
- * Parses `text` as I-JSON. Throws `INVALID_JSON` with the reason and the position (in UTF-16 units) of the first fault.
- * `depthMax` counts nested arrays and objects.
+ * Parses `text` as I-JSON. Throws `INVALID_JSON` with the reason and the position (in UTF-16 units) of the first fault, and
+ * `PAYLOAD_TOO_LARGE` when there are too many values.
  */
-export function parseJsonStrict(text: string, options: { readonly depthMax?: number } = {}): JsonValue {
-  const scanner: Scanner = { text, depthMax: options.depthMax ?? depthMaxDefault, position: 0 };
+export function parseJsonStrict(text: string, options: ParseOptions = {}): JsonValue {
+  const { depthMax = depthMaxDefault, values = { max: valuesMaxDefault, used: 0 } } = options;
+  const scanner: Scanner = { text, depthMax, values, position: 0 };
   skipSpace(scanner);
   const value = parseValue(scanner, 0);
   skipSpace(scanner);
@@ -29,7 +45,7 @@ export function parseJsonStrict(text: string, options: { readonly depthMax?: num
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The same for bytes, which must be UTF-8 without a byte order mark. */
-export function parseJsonBytesStrict(bytes: Uint8Array, options: { readonly depthMax?: number } = {}): JsonValue {
+export function parseJsonBytesStrict(bytes: Uint8Array, options: ParseOptions = {}): JsonValue {
   let text: string;
   try {
     text = utf8.decode(bytes);
@@ -49,6 +65,7 @@ const openBracket = 0x5b;
 const closeBracket = 0x5d;
 
 function parseValue(scanner: Scanner, depth: number): JsonValue {
+  if (++scanner.values.used > scanner.values.max) throw tooMany(scanner.values);
   switch (scanner.text.charCodeAt(scanner.position)) {
     case quote:
       return parseString(scanner);
@@ -195,6 +212,10 @@ const shownCharsMax = 64;
 
 function shown(key: string): string {
   return key.length <= shownCharsMax ? key : `${key.slice(0, shownCharsMax)}…`;
+}
+
+function tooMany({ max }: ValueCount): TalosError {
+  return new TalosError('PAYLOAD_TOO_LARGE', { message: `The JSON holds more than ${max} values. Send it in parts.` });
 }
 
 function fault(scanner: Scanner, reason: string, position = scanner.position): TalosError {

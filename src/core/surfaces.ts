@@ -10,7 +10,7 @@
 export type AuditMode = 'each' | 'summary' | 'none';
 
 export interface Surface {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Path template as it appears in records, with `{name}` for parameters. */
   readonly template: string;
   readonly auditMode: AuditMode;
@@ -47,6 +47,17 @@ const readAdmin = (template: string, action: string): Surface => ({
   action,
   metaKeys: denialKeys,
 });
+const writeAdmin = (template: string, action: string, metaKeys: readonly string[] = []): Surface => ({
+  method: 'POST',
+  template,
+  auditMode: 'each',
+  action,
+  metaKeys: [...denialKeys, ...metaKeys],
+});
+const deleteAdmin = (template: string, action: string): Surface => ({
+  ...writeAdmin(template, action),
+  method: 'DELETE',
+});
 const readMcp = (template: string): Surface => ({
   method: 'GET',
   template,
@@ -72,6 +83,16 @@ const callKeys = [
   'reason',
 ] as const;
 
+const relayKeys = [
+  ...denialKeys,
+  'server_id',
+  'rpc_method',
+  'latency_ms',
+  'error',
+  'request_hash',
+  'response_hash',
+] as const;
+
 // Names of their own, so that they take none from clients, who may not use the keys of the gateway.
 const summaryKeys = ['event_type', 'summarised_count', 'summarised_from', 'summarised_to'] as const;
 
@@ -81,6 +102,23 @@ const internal = (id: string, metaKeys: readonly string[]): Surface => ({
   template: `/internal/${id}`,
   auditMode: 'each',
   metaKeys,
+});
+
+const streamEvents = (template: string): Surface => ({
+  method: 'GET',
+  template,
+  auditMode: 'each',
+  action: 'events.read',
+  metaKeys: [
+    ...denialKeys,
+    'session_id',
+    'stream_transport',
+    'stream_filter',
+    'stream_resumed_from',
+    'stream_ended_by',
+    'stream_events_sent',
+    'stream_duration_ms',
+  ],
 });
 
 export const surfaces = {
@@ -95,6 +133,9 @@ export const surfaces = {
   'gateway.metrics': health('/metrics'),
   'gateway.metrics.summary': health('/metrics/summary'),
   'gateway.status': health('/api/gateway/status'),
+
+  'oauth.resource': docs('/.well-known/oauth-protected-resource'),
+  'oauth.resource.of': docs('/.well-known/oauth-protected-resource/{resource_path}'),
 
   'docs.openapi': docs('/openapi.json'),
   'docs.ui': docs('/docs'),
@@ -112,12 +153,70 @@ export const surfaces = {
   'events.stats': readEvents('/api/events/stats'),
   'events.records': readEvents('/api/events/records'),
   'events.get': readEvents('/api/events/{event_id}'),
+  'events.stream': streamEvents('/api/events/stream'),
+  'events.sse': streamEvents('/events'),
+  'events.sse.api': streamEvents('/api/events/sse'),
+  'events.ticket': { ...streamEvents('/api/events/ticket'), method: 'POST' },
+  'gateway.sessions': readEvents('/sessions'),
+  'gateway.peers': health('/peers'),
   'events.submit': writeEvents('/api/events'),
   'events.submit.batch': writeEvents('/api/events/batch'),
   'events.submit.log': writeEvents('/api/events/log'),
 
   'admin.audit.stats': readAdmin('/admin/v1/audit/stats', 'admin.audit.read'),
   'admin.telemetry.stats': readAdmin('/admin/v1/telemetry/stats', 'admin.telemetry.read'),
+  'admin.me': { method: 'GET', template: '/admin/v1/me', auditMode: 'summary', metaKeys: [] },
+  'admin.gateway.status': readAdmin('/admin/v1/gateway/status', 'admin.gateway.read'),
+  'admin.config.export': readAdmin('/admin/v1/config:export', 'admin.config.read'),
+  'admin.config.apply': writeAdmin('/admin/v1/config:apply', 'admin.config.write'),
+  'admin.rbac.roles.list': readAdmin('/admin/v1/rbac/roles', 'admin.rbac.read'),
+  'admin.rbac.roles.create': writeAdmin('/admin/v1/rbac/roles', 'admin.rbac.write'),
+  'admin.rbac.roles.delete': deleteAdmin('/admin/v1/rbac/roles/{role_id}', 'admin.rbac.write'),
+  'admin.rbac.permissions.list': readAdmin('/admin/v1/rbac/permissions', 'admin.rbac.read'),
+  'admin.rbac.bindings.list': readAdmin('/admin/v1/rbac/bindings', 'admin.rbac.read'),
+  'admin.rbac.bindings.create': writeAdmin('/admin/v1/rbac/bindings', 'admin.rbac.write'),
+  'admin.rbac.bindings.delete': deleteAdmin('/admin/v1/rbac/bindings/{principal_id}', 'admin.rbac.write'),
+  'admin.secrets.list': readAdmin('/admin/v1/secrets', 'admin.secrets.read'),
+  'admin.secrets.set': writeAdmin('/admin/v1/secrets', 'admin.secrets.write'),
+  'admin.secrets.delete': deleteAdmin('/admin/v1/secrets/{name}', 'admin.secrets.write'),
+  'admin.secrets.kek': readAdmin('/admin/v1/secrets/kek-status', 'admin.secrets.read'),
+  'admin.secrets.rotate': writeAdmin('/admin/v1/secrets/rotate-all', 'admin.secrets.write', ['kek_id']),
+  'admin.secrets.rotation': readAdmin('/admin/v1/secrets/rotation-status/{op_id}', 'admin.secrets.read'),
+
+  'admin.auth.token': {
+    method: 'POST',
+    template: '/admin/v1/auth/token',
+    auditMode: 'each',
+    metaKeys: ['event_type', 'token_ttl_sec'],
+  },
+  'admin.keys.list': readAdmin('/admin/v1/api-keys', 'admin.keys.read'),
+  'admin.keys.create': writeAdmin('/admin/v1/api-keys', 'admin.keys.write', ['api_key_id']),
+  'admin.keys.rotate': writeAdmin('/admin/v1/api-keys/{key_id}/rotate', 'admin.keys.write', ['api_key_id']),
+  'admin.keys.revoke': deleteAdmin('/admin/v1/api-keys/{key_id}', 'admin.keys.write'),
+
+  'admin.capabilities.grant': writeAdmin('/admin/v1/capabilities', 'admin.capabilities.write', [
+    'granted_hash',
+    'granted_subject',
+    'granted_scope',
+    'granted_until',
+  ]),
+  'admin.capabilities.revoke': writeAdmin('/admin/v1/capabilities/revoke', 'admin.capabilities.write', [
+    'revoked_hash',
+    'revoked_id',
+    'revoked_because',
+  ]),
+  'admin.capabilities.revocations': readAdmin('/admin/v1/capabilities/revocations', 'admin.capabilities.read'),
+  'admin.capabilities.inspect': {
+    ...readAdmin('/admin/v1/capabilities/inspect', 'admin.capabilities.read'),
+    method: 'POST',
+  },
+  'admin.policy.explain': writeAdmin('/admin/v1/policy/explain', 'admin.policy.read', [
+    'explained_server',
+    'explained_tool',
+    'explained_principal',
+    'explained_hash',
+    'explained_decision',
+  ]),
 
   'mcp.servers.list': readMcp('/v1/mcp/servers'),
   'mcp.tools.list': readMcp('/v1/mcp/servers/{server_id}/tools'),
@@ -128,6 +227,16 @@ export const surfaces = {
     auditMode: 'each',
     metaKeys: callKeys,
   },
+  'mcp.tools.chat': {
+    method: 'POST',
+    template: '/mcp/tools/chat',
+    auditMode: 'each',
+    metaKeys: [...callKeys, 'model', 'msg_count'],
+  },
+  // What is done by way of these two has records of its own; the rest of it is counted.
+  'mcp.native': { method: 'POST', template: '/mcp/{server_id}', auditMode: 'summary', metaKeys: denialKeys },
+  'mcp.native.all': { method: 'POST', template: '/mcp', auditMode: 'summary', metaKeys: denialKeys },
+  'mcp.methods.relay': { method: 'POST', template: '/mcp/{server_id}', auditMode: 'each', metaKeys: relayKeys },
   'mcp.tools.reconcile': internal('mcp.tools.reconcile', callKeys),
   'gateway.summary': internal('gateway.summary', [
     ...summaryKeys,
@@ -151,13 +260,28 @@ export const surfaces = {
     'erased_key',
     'erased_count',
   ]),
+  'secrets.rotated': internal('secrets.rotated', [
+    'event_type',
+    'kek_id',
+    'secrets_scanned',
+    'secrets_rotated',
+    'secrets_failed',
+  ]),
+  'log.epoch.begin': internal('log.epoch.begin', ['event_type', 'previous_origin', 'previous_size', 'previous_root']),
   'log.key.rotate': internal('log.key.rotate', ['event_type', 'old_key_ids', 'new_key_id', 'old_keys_kept']),
 } as const satisfies Record<string, Surface>;
 
+// What the gateway adds to records whose `meta` is otherwise the client's.
+const addedKeys = [
+  ...['action', 'submitted_by', 'spooled_at', 'details_hash'],
+  ...['meta_redaction_applied', 'meta_redacted_keys'],
+];
+
 /** Every `meta` key that the gateway itself writes into its records. */
-export const gatewayMetaKeys: ReadonlySet<string> = new Set(
-  Object.values<Surface>(surfaces).flatMap(({ metaKeys }) => (metaKeys === 'any' ? [] : metaKeys)),
-);
+export const gatewayMetaKeys: ReadonlySet<string> = new Set([
+  ...Object.values<Surface>(surfaces).flatMap(({ metaKeys }) => (metaKeys === 'any' ? [] : metaKeys)),
+  ...addedKeys,
+]);
 
 export type SurfaceId = keyof typeof surfaces;
 

@@ -1,5 +1,14 @@
 /** Whether a tool changes anything. What nobody has classified counts as if it did. */
 export type ToolClass = 'read' | 'write' | 'unclassified';
 
-/** The class of a tool by the tool registry that the operator keeps; a server's own word for it is not taken. */
-export type ToolClassOf = (serverId: string, toolName: string) => ToolClass;
+/** What is known of a tool by the tool registry that the operator keeps; a server's own word for it is not taken. */
+export interface KnownTool {
+  readonly class: ToolClass;
+  /** Names of further arguments that hold paths. */
+  readonly pathArguments: readonly string[];
+}
+
+/** Of a tool that nobody has listed. */
+export const unlistedTool: KnownTool = { class: 'unclassified', pathArguments: [] };
+
+export type KnownToolOf = (serverId: string, toolName: string) => KnownTool;

@@ -4,15 +4,16 @@
  */
 import type { Recorder } from '../audit/recorder.ts';
 import { bounds } from '../config/bounds.ts';
-import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
+import type { CommittedEvent, EventDraft, Spend } from '../core/audit-event.ts';
 import { canonicalize } from '../core/canonical-json.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Denial, denialCode } from '../core/denial.ts';
 import { errorTable, TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
+import type { TakeCharges } from '../core/limit.ts';
 import { surfaces } from '../core/surfaces.ts';
-import type { ToolClass, ToolClassOf } from '../core/tool-class.ts';
+import type { KnownTool, KnownToolOf } from '../core/tool-class.ts';
 import {
   type CatalogTool,
   type McpServer,
@@ -21,9 +22,12 @@ import {
   type UpstreamAnswer,
 } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
+import { constraintDenial } from '../policy/constraints.ts';
 import { type Allowed, decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
+import { spendsOf } from '../policy/limits.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Caller, RequestFacts } from './caller.ts';
+import { overLimit } from './over-limit.ts';
 import { clientIpMember, denialError, denialMeta } from './refusal.ts';
 import { jsonRpcError, schemaMismatch, type ToolError, toolError } from './tool-error.ts';
 
@@ -34,6 +38,8 @@ export interface ToolCall {
   readonly toolName: string;
   readonly input: JsonObject;
   readonly sessionId?: string;
+  /** Where the call came in, for its records; absent for the REST route. */
+  readonly by?: 'mcp.native' | 'mcp.native.all';
   /** Aborted when the caller goes away. */
   readonly signal: AbortSignal;
 }
@@ -49,8 +55,9 @@ export interface ToolCallAnswer {
 
 export interface CallToolOptions {
   readonly registry: Registry;
-  readonly toolClass: ToolClassOf;
+  readonly knownTool: KnownToolOf;
   readonly policyMode: PolicyMode;
+  readonly take: TakeCharges;
   readonly recorder: Pick<Recorder, 'record' | 'ensureWritable'>;
   /** Told of an intent whose outcome this process could not record. */
   readonly abandonIntent: (intentId: string) => void;
@@ -59,6 +66,11 @@ export interface CallToolOptions {
 }
 
 export type CallTool = (call: ToolCall) => Promise<ToolCallAnswer>;
+
+/** A call with what every record of it names. */
+interface HashedCall extends ToolCall {
+  readonly requestHash: string;
+}
 
 /** How far a call came, and what became of it, before anybody is told. */
 interface Attempt {
@@ -80,8 +92,9 @@ type Outcome =
  * gateway or the server; it carries the audit reference of the record that says so.
  */
 export function createCallTool(options: CallToolOptions): CallTool {
-  return async (call) => {
+  return async (asked) => {
     const startedAtMs = options.clock.monotonic();
+    const call = { ...asked, requestHash: requestHash(asked.toolName, asked.input) };
     const attempted = await attempt(options, call);
     const timingMs = Math.round(options.clock.monotonic() - startedAtMs);
     const committed = await recordOutcome(options, call, attempted, timingMs);
@@ -90,31 +103,39 @@ export function createCallTool(options: CallToolOptions): CallTool {
 }
 
 /** The steps in their order. Each may end the call; none of them tells anybody yet. */
-async function attempt(options: CallToolOptions, call: ToolCall): Promise<Attempt> {
+async function attempt(options: CallToolOptions, call: HashedCall): Promise<Attempt> {
   const { caller, serverId, toolName, signal } = call;
 
   // 1. By names alone, so that nobody learns of tools that they may not call.
   if (caller.denial !== undefined) return { outcome: denied(options, caller.denial) };
-  const byName = decideByName({ server: serverId, method: toolName }, caller.authority, options.policyMode);
+  const byName = decideByName({ server: serverId, method: toolName }, caller, options.policyMode);
   if (!byName.allow) return { outcome: denied(options, byName.denial) };
 
-  // 2. The tool, as its server defines it.
   const server = options.registry.get(serverId);
   if (server === undefined) return { outcome: failed(serverNotFound(serverId)) };
+
+  // 2. How often: what the server's entry and every link of the capability say.
+  const limited = await overLimit(options.take, caller, server);
+  if (limited !== undefined) return { outcome: failed(limited) };
+
+  // 3. The tool, as its server defines it.
   const tool = await findTool(server, toolName, signal);
   if (tool instanceof TalosError) return { outcome: failed(tool) };
 
-  // 3. By definition and arguments, then by the tool's own schema.
-  const toolClass = options.toolClass(serverId, toolName);
-  const refused = judgeCall(options, byName, tool, toolClass, call.input);
+  // 4. By definition and arguments, then by the tool's own schema.
+  const known = options.knownTool(serverId, toolName);
+  const refused = judgeCall(options, byName, tool, known, call.input);
   if (refused !== undefined) return { outcome: refused, tool };
 
-  // 4. No record, no call. What may change something is on record before it is sent; for what only reads, the log must
-  //    be writable, so that its outcome can be.
-  const intentId = toolClass === 'read' ? undefined : await recordIntent(options, call, tool);
+  // 5. No record, no call. What may change something, and what may happen only so often, is on record before it is
+  //    sent; for what only reads, the log must be writable, so that its outcome can be.
+  const spends = spendsOf(caller.authority);
+  const needsIntent = known.class !== 'read' || spends.length > 0;
+  const intentId = needsIntent ? await recordIntent(options, call, tool, spends) : undefined;
+  if (intentId === 'exhausted') return { outcome: denied(options, constraintDenial('constraint:max_calls')), tool };
   if (intentId === undefined) await options.recorder.ensureWritable();
 
-  // 5. The call itself.
+  // 6. The call itself.
   const outcome = await dispatch(options, server, call);
   return intentId === undefined ? { outcome, tool } : { outcome, tool, intentId };
 }
@@ -142,11 +163,11 @@ function judgeCall(
   options: CallToolOptions,
   allowed: Allowed,
   tool: CatalogTool,
-  toolClass: ToolClass,
+  known: KnownTool,
   input: JsonObject,
 ): Outcome | undefined {
   const { schemaHash, definitionHash } = tool;
-  const decision = decideCall(allowed, { class: toolClass, schemaHash, definitionHash }, input);
+  const decision = decideCall(allowed, { ...known, schemaHash, definitionHash }, input);
   if (!decision.allow) return denied(options, decision.denial);
   options.telemetry.decided(undefined);
   const faults = tool.validate(input);
@@ -179,21 +200,26 @@ function fromUpstream(answer: UpstreamAnswer): Outcome {
 }
 
 /** Throws `AUDIT_UNAVAILABLE` when the log cannot be written: then nothing was sent. */
-async function recordIntent(options: CallToolOptions, call: ToolCall, tool: CatalogTool): Promise<string> {
-  const { eventId } = await options.recorder.record({
+async function recordIntent(
+  options: CallToolOptions,
+  call: HashedCall,
+  tool: CatalogTool,
+  spends: readonly Spend[],
+): Promise<string | 'exhausted'> {
+  const { eventId, reservation } = await options.recorder.record({
     ...callDraft(call),
     outcome: 'success',
     http: callHttp(call, 100),
     meta: { ...callMeta(call, tool), phase: 'intent' },
-    companions: { opensIntent: true },
+    companions: { opensIntent: true, ...(spends.length === 0 ? {} : { spends }) },
   });
-  return eventId;
+  return reservation === 'exhausted' ? reservation : eventId;
 }
 
 /** Throws `OUTCOME_UNRECORDED` when the tool may have run and the log cannot say so. */
 async function recordOutcome(
   options: CallToolOptions,
-  call: ToolCall,
+  call: HashedCall,
   attempted: Attempt,
   timingMs: number,
 ): Promise<CommittedEvent> {
@@ -210,7 +236,7 @@ function mayHaveRun(outcome: Outcome): boolean {
   return outcome.kind === 'answered' || (outcome.kind === 'erred' && outcome.raw !== undefined);
 }
 
-function outcomeDraft(call: ToolCall, { outcome, tool, intentId }: Attempt, timingMs: number): EventDraft {
+function outcomeDraft(call: HashedCall, { outcome, tool, intentId }: Attempt, timingMs: number): EventDraft {
   return {
     ...callDraft(call),
     outcome: recordOutcomes[outcome.kind],
@@ -225,8 +251,6 @@ function outcomeDraft(call: ToolCall, { outcome, tool, intentId }: Attempt, timi
   };
 }
 
-const { method, template } = surfaces['mcp.tools.call'];
-
 /** What every record of a call has in common. */
 function callDraft(call: ToolCall): Pick<EventDraft, 'surfaceId' | 'requestId' | 'principal' | 'resource'> {
   return {
@@ -238,15 +262,16 @@ function callDraft(call: ToolCall): Pick<EventDraft, 'surfaceId' | 'requestId' |
 }
 
 function callHttp(call: ToolCall, statusCode: number): EventDraft['http'] {
+  const { method, template } = surfaces[call.by ?? 'mcp.tools.call'];
   return { method, path: template, statusCode, ...clientIpMember(call.facts) };
 }
 
-function callMeta(call: ToolCall, tool: CatalogTool | undefined): EventDraft['meta'] {
+function callMeta(call: HashedCall, tool: CatalogTool | undefined): EventDraft['meta'] {
   return {
     event_type: 'mcp_tool_call',
     server_id: call.serverId,
     tool_name: shortName(call.toolName),
-    request_hash: requestHash(call.toolName, call.input),
+    request_hash: call.requestHash,
     schema_hash: tool?.schemaHash,
     definition_hash: tool?.definitionHash,
     session_id: call.sessionId,

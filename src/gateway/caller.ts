@@ -11,6 +11,14 @@ export interface Caller {
   readonly denial: Denial | undefined;
   /** Known by the admin secret: may do whatever the administration routes offer. */
   readonly isAdmin?: true;
+  /** Permissions that the key or token of the caller itself carries; judged together with its roles. */
+  readonly permissions?: readonly string[];
+  /** The API key that was presented. */
+  readonly keyId?: string;
+  /** The key that signed this very request. */
+  readonly attestedDid?: string;
+  /** The session that stands for the capability in later requests of the same caller. */
+  readonly sessionId?: string;
 }
 
 /** What a record says of the request it belongs to. */

@@ -1,7 +1,12 @@
-/** Reading the log: only for those who may, and only what their team may see. */
+/**
+ * Reading the log: only for those who may, and only what they may see (`visibleTeams`). Streams show by the same rule,
+ * with `isVisible` of core/visible-teams.ts.
+ */
 import type { Cursor } from '../core/cursor.ts';
 import { TalosError } from '../core/errors.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
+import { isUuidv7 } from '../core/uuidv7.ts';
+import { type PolicyMode, visibleTeams } from '../policy/decide.ts';
 import type { EventFilter, EventReader, LogPart, StoredEvent } from '../storage/events.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
@@ -34,15 +39,16 @@ export interface ReadEvents {
 
 export interface ReadEventsOptions {
   readonly authorizeAction: AuthorizeAction;
+  readonly policyMode: PolicyMode;
   readonly events: EventReader;
 }
 
 export function createReadEvents(options: ReadEventsOptions): ReadEvents {
-  const { authorizeAction, events } = options;
+  const { authorizeAction, policyMode, events } = options;
 
-  async function permitted(surfaceId: SurfaceId, request: ReadRequest): Promise<Pick<EventFilter, 'teamId'>> {
+  async function permitted(surfaceId: SurfaceId, request: ReadRequest): Promise<Pick<EventFilter, 'teams'>> {
     await authorizeAction(surfaceId, request.caller, request.facts);
-    return teamFilter(request.caller);
+    return teamFilter('events.read', request.caller, policyMode);
   }
 
   return {
@@ -52,6 +58,7 @@ export function createReadEvents(options: ReadEventsOptions): ReadEvents {
     },
     async get(request) {
       const team = await permitted('events.get', request);
+      if (!isUuidv7(request.eventId)) throw noSuchEvent();
       const event = await events.get(request.eventId, team);
       if (event === undefined) throw await absence(events, request.eventId);
       return event;
@@ -70,11 +77,15 @@ export function createReadEvents(options: ReadEventsOptions): ReadEvents {
 /** Ids are in the order of the log, so of one that is older than all records it is known that it would be gone. */
 async function absence(events: EventReader, eventId: string): Promise<TalosError> {
   if (await events.isPruned(eventId)) return new TalosError('RECORD_PRUNED');
+  return noSuchEvent();
+}
+
+function noSuchEvent(): TalosError {
   return new TalosError('NOT_FOUND', { message: 'There is no such event.' });
 }
 
-/** A capability shows its own team's events; `*` and the development user without one see all. */
-export function teamFilter(caller: Caller): Pick<EventFilter, 'teamId'> {
-  const teamId = caller.authority?.capability.teamId;
-  return teamId === undefined || teamId === '*' ? {} : { teamId };
+/** What of the log the caller may see, as a filter. `action` is that of the surface that shows it. */
+export function teamFilter(action: string, caller: Caller, mode: PolicyMode): Pick<EventFilter, 'teams'> {
+  const teams = visibleTeams(action, caller, mode);
+  return teams === 'all' ? {} : { teams };
 }

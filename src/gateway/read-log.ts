@@ -3,22 +3,27 @@
  * those who may read events, and whole entry bundles for those who may read everybody's.
  */
 import type { Checkpointer } from '../audit/checkpointer.ts';
+import { within } from '../audit/checkpointer-deadline.ts';
+import { retiredKeys } from '../audit/retired-keys.ts';
+import { bounds } from '../config/bounds.ts';
 import { deny } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
-import { consistencyProof, inclusionProof } from '../core/merkle-proof.ts';
+import { consistencyProof, inclusionProof, type NodeReader } from '../core/merkle-proof.ts';
 import type { Receipt } from '../core/receipt.ts';
+import { rememberNodes } from '../core/remembered-nodes.ts';
 import { encodeEntryBundle, isTileOf, type TileName } from '../core/tile.ts';
+import { type PolicyMode, visibleTeams } from '../policy/decide.ts';
 import type { StoredCheckpoint } from '../storage/checkpoints.ts';
 import type { EventReader, StoredEvent } from '../storage/events.ts';
 import type { TileReader } from '../storage/tiles.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
-import { type ReadEvents, type ReadRequest, teamFilter } from './read-events.ts';
+import type { ReadEvents, ReadRequest } from './read-events.ts';
 import type { Refuse } from './refusal.ts';
 
 export interface ReadLog {
-  /** What verifiers are given: the keys that sign this log. */
-  readonly verifierKeys: () => Promise<string[]>;
+  /** What verifiers are given: the keys that have signed this log, oldest first, and which of them sign no more. */
+  readonly verifierKeys: () => Promise<{ readonly keys: string[]; readonly retired: string[] }>;
   readonly checkpoint: () => Promise<StoredCheckpoint>;
   /** A tile of hashes. Throws `NOT_FOUND` for one that the signed tree does not have. */
   readonly tile: (name: TileName & { readonly level: number }) => Promise<Buffer>;
@@ -33,11 +38,17 @@ export interface ReadLog {
   readonly receipt: (
     request: ReadRequest & { readonly eventId: string; readonly cosigned?: boolean },
   ) => Promise<Receipt>;
+  /**
+   * The receipt of the record that was made of a caller's own request, which they need no leave to read. Undefined when
+   * there is none within `receiptWaitMs`: what was asked for is done, and its answer must not wait for a checkpoint.
+   */
+  readonly ownReceipt: (eventId: string) => Promise<Receipt | undefined>;
 }
 
 export interface ReadLogOptions {
   readonly authorizeAction: AuthorizeAction;
   readonly refuse: Refuse;
+  readonly policyMode: PolicyMode;
   readonly readEvents: Pick<ReadEvents, 'get'>;
   readonly events: EventReader;
   readonly tiles: TileReader;
@@ -47,6 +58,7 @@ export interface ReadLogOptions {
 
 export function createReadLog(options: ReadLogOptions): ReadLog {
   const { checkpointer, tiles, readEvents } = options;
+  const nodes = rememberNodes(tiles.nodes, bounds.rememberedNodesMax);
 
   async function assertSigned(name: TileName): Promise<void> {
     checkpointer.assertSound();
@@ -57,7 +69,11 @@ export function createReadLog(options: ReadLogOptions): ReadLog {
   }
 
   return {
-    verifierKeys: options.verifierKeys,
+    async verifierKeys() {
+      const { note } = await checkpointer.latest();
+      const keys = await options.verifierKeys();
+      return { keys, retired: retiredKeys(keys, note) };
+    },
     checkpoint: () => checkpointer.latest(),
     async tile(name) {
       await assertSigned(name);
@@ -80,17 +96,36 @@ export function createReadLog(options: ReadLogOptions): ReadLog {
       if (from < 1 || from > to || to > size) {
         throw new TalosError('INVALID_REQUEST', { message: `from and to must satisfy 1 <= from <= to <= ${size}.` });
       }
-      return await consistencyProof(from, to, tiles.nodes);
+      return await consistencyProof(from, to, nodes);
     },
     async receipt(request) {
-      return await receiptOf(options, await readEvents.get(request), request.cosigned === true);
+      return await receiptOf(checkpointer, nodes, await readEvents.get(request), request.cosigned === true);
+    },
+    async ownReceipt(eventId) {
+      const made = options.events
+        .get(eventId, {})
+        .then((event) => event && receiptOf(checkpointer, nodes, event, false));
+      return await ifInTime(made);
     },
   };
 }
 
+async function ifInTime<T>(work: Promise<T>): Promise<T | undefined> {
+  let result: T | undefined;
+  const done = work.then(
+    (value) => {
+      result = value;
+    },
+    () => undefined,
+  );
+  await within(bounds.receiptWaitMs, done);
+  return result;
+}
+
 /** The receipt of a record that was read: the proof against a checkpoint that covers it. */
 async function receiptOf(
-  { checkpointer, tiles }: ReadLogOptions,
+  checkpointer: Checkpointer,
+  nodes: NodeReader,
   event: StoredEvent,
   cosigned: boolean,
 ): Promise<Receipt> {
@@ -101,13 +136,13 @@ async function receiptOf(
     ...(event.details === null ? {} : { details: event.details }),
     leafIndex: event.seq,
     treeSize: size,
-    proof: await inclusionProof(event.seq, size, tiles.nodes),
+    proof: await inclusionProof(event.seq, size, nodes),
     checkpoint: note,
   };
 }
 
 async function assertMayReadAll(options: ReadLogOptions, { caller, facts }: ReadRequest): Promise<void> {
   await options.authorizeAction('log.entries', caller, facts);
-  if (teamFilter(caller).teamId === undefined) return;
+  if (visibleTeams('events.read', caller, options.policyMode) === 'all') return;
   await options.refuse('log.entries', deny('SCOPE_MISMATCH', 'other_teams'), caller, facts);
 }

@@ -1,6 +1,7 @@
 /** Figures of the last hours for administrators, from the counters that are kept with the log; only what they may see. */
 import { type LatencyCounts, latencyMeanMs, latencyPercentileMs } from '../core/latency.ts';
-import type { SurfaceId } from '../core/surfaces.ts';
+import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import type { PolicyMode } from '../policy/decide.ts';
 import type { HourCount, Statistics, StatisticsReader } from '../storage/rollups.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import { type ReadRequest, teamFilter } from './read-events.ts';
@@ -34,14 +35,16 @@ export type ReadStats = (request: StatsRequest) => Promise<WindowStats>;
 
 export interface ReadStatsOptions {
   readonly authorizeAction: AuthorizeAction;
+  readonly policyMode: PolicyMode;
   readonly statistics: StatisticsReader;
 }
 
-/** Resolves with the figures of the caller's team, or of all when the caller may see all. Throws the denial. */
-export function createReadStats({ authorizeAction, statistics }: ReadStatsOptions): ReadStats {
+/** Resolves with the figures of the teams that the caller may see (`visibleTeams`). Throws the denial. */
+export function createReadStats({ authorizeAction, policyMode, statistics }: ReadStatsOptions): ReadStats {
   return async ({ surfaceId, caller, facts, windowHours }) => {
     await authorizeAction(surfaceId, caller, facts);
-    return windowStats(await statistics.lastHours(windowHours, teamFilter(caller)));
+    const teams = teamFilter(surfaceOf(surfaceId).action ?? '', caller, policyMode);
+    return windowStats(await statistics.lastHours(windowHours, teams));
   };
 }
 

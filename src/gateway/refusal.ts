@@ -20,6 +20,7 @@ export function denialError(denial: Denial, auditRef?: string): TalosError {
   return new TalosError(denialCode(denial.reason), {
     message: denial.message,
     details: { denial_reason: denial.reason },
+    ...(denial.retryable === undefined ? {} : { retryable: denial.retryable }),
     ...(auditRef === undefined ? {} : { auditRef }),
   });
 }

@@ -10,8 +10,8 @@ import { withCommitments } from '../core/erasable.ts';
 import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonScalar, JsonValue } from '../core/json.ts';
-import { anonymous, type Principal, teamDefault } from '../core/principal.ts';
-import { type SurfaceId, surfaceOf, surfaces } from '../core/surfaces.ts';
+import { anonymous, type Principal, reservedPrincipalIds, teamDefault } from '../core/principal.ts';
+import { gatewayMetaKeys, surfaceOf } from '../core/surfaces.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { clientIpMember } from './refusal.ts';
@@ -113,9 +113,17 @@ function eventDraft(
   };
 }
 
-/** The actor is what the client says; who said so is in `meta.submitted_by`. */
+/**
+ * The actor is what the client says; who said so is in `meta.submitted_by`. Throws `INVALID_REQUEST` for a name that is the
+ * gateway's alone, but for callers without a name, who may speak of themselves.
+ */
 function actorOf(actor: string, submitter: Principal): Principal {
-  if (actor === 'anonymous') return anonymous;
+  if (submitter.authMode === 'anonymous' && actor === 'anonymous') return anonymous;
+  if (reservedPrincipalIds.has(actor)) {
+    throw new TalosError('INVALID_REQUEST', {
+      message: `actor must not be ${actor}: the gateway alone gives that name.`,
+    });
+  }
   return { authMode: 'bearer', id: actor, teamId: submitter.authMode === 'bearer' ? submitter.teamId : teamDefault };
 }
 
@@ -123,15 +131,12 @@ function submitter(principal: Principal): string {
   return principal.authMode === 'bearer' ? principal.id : 'anonymous';
 }
 
-/** Every key that a record of the gateway may carry, but for the two that clients use to group their events. */
-const reservedKeys: ReadonlySet<string> = new Set([
-  ...Object.keys(surfaces).flatMap((id) => {
-    const keys = surfaceOf(id as SurfaceId).metaKeys;
-    return keys === 'any' ? [] : keys.filter((key) => key !== 'session_id' && key !== 'correlation_id');
-  }),
-  ...['event_type', 'action', 'submitted_by', 'details_hash', 'meta_redaction_applied', 'meta_redacted_keys'],
-  ...['phase', 'intent_id', 'reason', 'spooled_at'],
-]);
+// Two keys of the gateway's are also for clients, to group their events by.
+const sharedKeys: ReadonlySet<string> = new Set(['session_id', 'correlation_id']);
+
+function isReserved(key: string): boolean {
+  return gatewayMetaKeys.has(key) && !sharedKeys.has(key);
+}
 
 // Room for what the gateway adds: event_type, action, submitted_by, details_hash, spooled_at.
 const ownKeys = 5;
@@ -157,7 +162,7 @@ function withRoom(entries: readonly [string, JsonScalar][]): [string, JsonScalar
 }
 
 function fits([key, value]: [string, JsonValue]): boolean {
-  if (reservedKeys.has(key) || key === '__proto__') return false;
+  if (isReserved(key) || key === '__proto__') return false;
   if (typeof value === 'string') return value.length <= bounds.metaStringCharsMax;
   return typeof value === 'number' || typeof value === 'boolean' || value === null;
 }

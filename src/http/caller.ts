@@ -1,20 +1,57 @@
 /** From a request to its caller: the credentials are judged before the body is read. */
 import { createHmac } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { AttestationHeaders, AttestedRequest } from '../auth/attestation.ts';
 import type { AuthenticationDemand, Credentials } from '../auth/authenticate.ts';
 import type { ClientIpHash } from '../core/audit-event.ts';
 import { TalosError } from '../core/errors.ts';
 import type { Caller, RequestFacts } from '../gateway/caller.ts';
+import { readAttestedBody } from './attested-body.ts';
 
 export type AuthenticateRequest = (credentials: Credentials, demand: AuthenticationDemand) => Promise<Caller>;
 
 /** A hook for routes that need a caller. */
 export function authenticated(authenticate: AuthenticateRequest, demand: AuthenticationDemand) {
-  return async (request: FastifyRequest): Promise<void> => {
-    const { authorization, 'x-talos-capability': capability } = request.headers;
-    // Of several, Node.js shows the first, and whoever stands before the gateway may have judged another one.
-    if ((request.raw.headersDistinct['authorization']?.length ?? 0) > 1) throw new TalosError('AUTH_INVALID');
-    request.caller = await authenticate({ authorization, capability: single(capability) }, demand);
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    const caller = await authenticate(credentialsOf(request), demand);
+    request.caller = caller;
+    if (caller.sessionId !== undefined) reply.header(sessionHeader, caller.sessionId);
+  };
+}
+
+const sessionHeader = 'x-talos-session';
+
+/** What a request carries to say who sends it. Throws `AUTH_INVALID` when it says it twice. */
+function credentialsOf(request: FastifyRequest): Credentials {
+  const { authorization, 'x-talos-capability': capability, [sessionHeader]: session } = request.headers;
+  // Of several, Node.js shows the first, and whoever stands before the gateway may have judged another one.
+  if ((request.raw.headersDistinct['authorization']?.length ?? 0) > 1) throw new TalosError('AUTH_INVALID');
+  return {
+    authorization,
+    capability: single(capability),
+    session: single(session),
+    attestation: attestationOf(request),
+  };
+}
+
+/** The request as its sender may have signed it; undefined when nothing says so. One header is enough to say it. */
+function attestationOf(request: FastifyRequest): AttestedRequest | undefined {
+  const header = (name: string) => single(request.headers[`x-talos-${name}`]);
+  const headers: AttestationHeaders = {
+    keyId: header('key-id'),
+    timestamp: header('timestamp'),
+    nonce: header('nonce'),
+    signature: header('signature'),
+    algorithm: header('sig-alg'),
+    version: header('sig-version'),
+  };
+  if (Object.values(headers).every((value) => value === undefined)) return undefined;
+  return {
+    headers,
+    method: request.method,
+    target: request.raw.url ?? '',
+    opcode: request.routeOptions.config.surface ?? '',
+    readBody: () => readAttestedBody(request),
   };
 }
 

@@ -7,6 +7,7 @@ import { bounds } from '../config/bounds.ts';
 import { describeError, type ErrorCode, TalosError } from '../core/errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { LegacyErrorKey } from './fastify.ts';
+import { challengeOf } from './protected-resource.ts';
 import { endpointOf } from './surfaces.ts';
 
 const retryAfterSec = 1;
@@ -18,8 +19,11 @@ export function answerError(thrown: unknown, request: FastifyRequest, reply: Fas
   if (error.status >= 500) {
     telemetry.requestFailed({ requestId: request.id, endpoint: endpointOf(request), reason: describeError(thrown) });
   }
-  if (error.status === 503) reply.header('retry-after', String(retryAfterSec));
-  if (error.status === 401) reply.header('www-authenticate', 'Bearer realm="talos"');
+  if (error.retryAfterSec !== undefined || error.status === 503) {
+    reply.header('retry-after', String(error.retryAfterSec ?? retryAfterSec));
+  }
+  const challenge = challengeOf(error, request);
+  if (challenge !== undefined) reply.header('www-authenticate', challenge);
   if (error.auditRef !== undefined) reply.header('x-talos-audit-ref', error.auditRef);
   void reply.code(error.status).send(errorBody(error, request.id, legacyKeyOf(request)));
 }
@@ -43,7 +47,13 @@ export function errorBody(error: TalosError, requestId: string, legacyKey?: Lega
   if (error.code === 'VALIDATION_FAILED') return { detail: error.details?.['faults'] ?? [], ...envelope };
   const details = error.details === undefined ? {} : { details: error.details };
   if (error.code === 'SERVER_SHUTTING_DOWN') return { error: error.code, detail: error.message, ...envelope };
-  return { ...legacyMember(error, legacyKey), ...envelope, ...details };
+  return { ...legacyMember(error, legacyKey), ...limitMembers(error), ...envelope, ...details };
+}
+
+/** The keys that clients read of a limiter's answer, on every route. */
+function limitMembers({ code }: TalosError): object {
+  if (code === 'RATE_LIMITED') return { error: code };
+  return code === 'RATE_LIMITER_UNAVAILABLE' ? { error: code, detail: 'rate_limiter_unavailable' } : {};
 }
 
 function legacyMember(error: TalosError, key: LegacyErrorKey | undefined): object {

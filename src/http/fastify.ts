@@ -10,6 +10,7 @@ import type {
 import type { TalosError } from '../core/errors.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
 import type { Caller } from '../gateway/caller.ts';
+import type { ProtectedResource } from './protected-resource.ts';
 
 export type App = FastifyInstance<
   RawServerDefault,
@@ -30,9 +31,14 @@ declare module 'fastify' {
     /** Answered also while the gateway shuts down. */
     answersDuringShutdown?: boolean;
   }
+  interface FastifyInstance {
+    protectedResource: ProtectedResource;
+  }
   interface FastifyRequest {
     /** Set by `authenticated` before the body is read. */
     caller: Caller | undefined;
+    /** A stream has begun: the request was counted as answered then, however long the stream lasts. */
+    isStreaming: boolean;
     /** The error that the request was answered with. */
     failure: TalosError | undefined;
   }

@@ -9,13 +9,18 @@ import Fastify, { type FastifyReply, type FastifyRequest, type FastifyServerOpti
 import { bounds } from '../config/bounds.ts';
 import { errorTable, TalosError } from '../core/errors.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import { replayBodies } from './attested-body.ts';
 import { addBodyParsers } from './body.ts';
 import { createClientErrorHandler } from './client-error.ts';
 import { answerError } from './errors.ts';
 import type { App } from './fastify.ts';
+import { createOriginAllowed } from './origin.ts';
+import type { ProtectedResource } from './protected-resource.ts';
+import { rateHeaderNames } from './rate-headers.ts';
 import { securityHeaders } from './security-headers.ts';
 import { endpointOf, guardSurfaces, notFound } from './surfaces.ts';
 import { compileValidator } from './validator.ts';
+import { isWebSocketUpgrade } from './ws.ts';
 
 export interface ServerOptions {
   readonly telemetry: Telemetry;
@@ -26,19 +31,29 @@ export interface ServerOptions {
   readonly trustedProxies: readonly string[];
   readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
   readonly isShuttingDown: () => boolean;
+  /** Whom clients ask for a token. */
+  readonly protectedResource?: ProtectedResource;
+  /** Sees whatever is thrown, and gives what is answered. */
+  readonly failureOf: (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
 }
 
 /** An application without routes. It listens when its caller says so. */
 export async function createServer(options: ServerOptions): Promise<App> {
   const app = Fastify(fastifyOptions(options)) as unknown as App;
   app.setValidatorCompiler(compileValidator);
+  app.decorate('protectedResource', options.protectedResource ?? { issuer: undefined, publicUrl: undefined });
   app.decorateRequest('caller', undefined);
+  app.decorateRequest('isStreaming', false);
   app.decorateRequest('failure', undefined);
   addBodyParsers(app);
+  replayBodies(app);
   addLifecycle(app, options);
   guardSurfaces(app);
   await app.register(cors, corsOptions(options));
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, options.telemetry));
+  app.setErrorHandler(async (error, request, reply) => {
+    answerError(await options.failureOf(error, request, reply), request, reply, options.telemetry);
+    return reply;
+  });
   app.setNotFoundHandler((request, reply) => answerError(notFound(request, reply), request, reply, options.telemetry));
   return app;
 }
@@ -50,6 +65,7 @@ function fastifyOptions(options: ServerOptions): FastifyServerOptions {
     maxHeaderSize: bounds.headerBytesMax,
     headersTimeout: bounds.headersTimeoutMs,
     connectionsCheckingInterval: bounds.connectionsCheckMs,
+    shouldUpgradeCallback: isWebSocketUpgrade,
   };
   return {
     logger: false,
@@ -92,12 +108,14 @@ function addLifecycle(app: App, options: ServerOptions): void {
     reply.headers(headers).header('x-request-id', request.id);
     // Nobody is there to be answered, so the hook below never comes.
     reply.raw.once('close', () => {
-      if (!reply.raw.writableFinished) count(request, reply, errorTable.CALL_CANCELLED.status);
+      if (!reply.raw.writableFinished && !request.isStreaming) count(request, reply, errorTable.CALL_CANCELLED.status);
     });
     if (options.development && isPublicName(request.hostname)) throw new TalosError('MISDIRECTED_REQUEST');
     if (isShuttingDown()) refuseDuringShutdown(request, reply);
   });
-  app.addHook('onResponse', async (request, reply) => count(request, reply, reply.statusCode));
+  app.addHook('onResponse', async (request, reply) => {
+    if (!request.isStreaming) count(request, reply, reply.statusCode);
+  });
 }
 
 /**
@@ -114,19 +132,27 @@ function refuseDuringShutdown(request: FastifyRequest, reply: FastifyReply): voi
   if (request.routeOptions.config.answersDuringShutdown !== true) throw new TalosError('SERVER_SHUTTING_DOWN');
 }
 
-const localhost = /^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$/;
+const exposedHeaders = [
+  'X-Request-Id',
+  'X-Talos-Audit-Ref',
+  'Retry-After',
+  'WWW-Authenticate',
+  'X-Talos-Session',
+  'Idempotent-Replayed',
+  'Preference-Applied',
+] as const;
 
 function corsOptions(options: ServerOptions) {
-  const listed = new Set(options.corsOrigins);
+  const isAllowed = createOriginAllowed(options);
   return {
     origin: (origin: string | undefined, answer: (error: null, allowed: boolean) => void) => {
-      answer(null, origin !== undefined && (listed.has(origin) || (options.development && localhost.test(origin))));
+      answer(null, origin !== undefined && isAllowed(origin));
     },
     credentials: true,
     // What is no complete preflight gets no answer of its own shape.
     strictPreflight: false,
     methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    exposedHeaders: ['X-Request-Id', 'X-Talos-Audit-Ref', 'Retry-After', 'Idempotent-Replayed'],
+    exposedHeaders: [...exposedHeaders, ...rateHeaderNames],
     maxAge: 600,
   };
 }

@@ -7,7 +7,7 @@ import { describeError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { ConnectionOptions } from './connection.ts';
 import { Deadline } from './deadline.ts';
-import { type Era, encodeForEra, eraHeaders } from './era.ts';
+import { announcesToolChanges, type Era, encodeForEra, eraHeaders } from './era.ts';
 import type { HttpClient, HttpSend } from './http-client.ts';
 
 const listenMethod = 'subscriptions/listen';
@@ -25,7 +25,7 @@ export class ChangeListener {
     this.#options = options;
     this.#era = era;
     this.#onMessage = onMessage;
-    if (era.kind === 'bare' || !era.announcesToolChanges) this.#state = 'declined';
+    if (!announcesToolChanges(era)) this.#state = 'declined';
   }
 
   /** Opens the stream unless it is open, or the server has none. `nextId` numbers the request that opens it. */

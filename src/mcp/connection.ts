@@ -4,8 +4,10 @@ import type { JsonObject } from '../core/json.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import type { Deadline } from './deadline.ts';
+import type { ServerHello } from './hello.ts';
 import type { RpcAnswer } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
+import type { SecretOf } from './upstream-secrets.ts';
 
 export interface RpcRequest {
   readonly method: string;
@@ -22,6 +24,8 @@ export interface RpcRequest {
 export interface Connection {
   /** One request and its answer; connects and shakes hands first where needed. Rejects with `UpstreamError` only. */
   request(request: RpcRequest): Promise<RpcAnswer>;
+  /** What the server says of itself; connects first where needed. Rejects with `UpstreamError` only. */
+  hello(deadline: Deadline): Promise<ServerHello>;
   close(): Promise<void>;
 }
 
@@ -30,6 +34,8 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly bounds: McpBounds;
+  /** Gives the secrets that `spec` refers to; absent where it refers to none. */
+  readonly secretOf?: SecretOf | undefined;
   /** The server says that its tools are not what they were. */
   readonly onToolsChanged: () => void;
 }

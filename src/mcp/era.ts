@@ -2,8 +2,9 @@
  * The ways a tool server over HTTP wants to be spoken to. `session`: MCP up to 2025-11-25, opened by `initialize`.
  * `stateless`: MCP from 2026-07-28 on, where every request carries its envelope. `bare`: JSON-RPC without MCP's handshake.
  */
-import type { JsonObject } from '../core/json.ts';
+import { isJsonObject, type JsonObject } from '../core/json.ts';
 import type { RpcRequest } from './connection.ts';
+import { onlyTools, type ServerHello } from './hello.ts';
 import { encodeRequest, type Strictness } from './json-rpc.ts';
 
 export type Era =
@@ -13,9 +14,19 @@ export type Era =
       readonly protocolVersion: string;
       /** Absent when the server keeps no session. */
       readonly sessionId: string | undefined;
-      readonly announcesToolChanges: boolean;
+      readonly hello: ServerHello;
     }
-  | { readonly kind: 'stateless'; readonly protocolVersion: string; readonly announcesToolChanges: boolean };
+  | { readonly kind: 'stateless'; readonly protocolVersion: string; readonly hello: ServerHello };
+
+export function helloOf(era: Era): ServerHello {
+  return era.kind === 'bare' ? onlyTools : era.hello;
+}
+
+/** Whether the server tells when its list of tools changes. */
+export function announcesToolChanges(era: Era): boolean {
+  const tools = helloOf(era).capabilities['tools'];
+  return isJsonObject(tools) && tools['listChanged'] === true;
+}
 
 export const statelessVersion = '2026-07-28';
 
@@ -49,7 +60,10 @@ export function encodeForEra(era: Era, id: number, method: string, params: JsonO
 export function eraHeaders(era: Era, request: Pick<RpcRequest, 'method' | 'params' | 'mirrorHeaders'>): string[] {
   if (era.kind === 'bare') return [];
   if (era.kind === 'session') return sessionHeaders(era);
-  return [...statelessHeaders(request.method, request.params['name']), ...(request.mirrorHeaders ?? [])];
+  return [
+    ...statelessHeaders(request.method, mirroredName(request.method, request.params)),
+    ...(request.mirrorHeaders ?? []),
+  ];
 }
 
 export function sessionHeaders(era: Extract<Era, { kind: 'session' }>): string[] {
@@ -57,10 +71,23 @@ export function sessionHeaders(era: Extract<Era, { kind: 'session' }>): string[]
   return era.sessionId === undefined ? version : [...version, 'mcp-session-id', era.sessionId];
 }
 
-export function statelessHeaders(method: string, name: unknown): string[] {
+export function statelessHeaders(method: string, name: string | undefined): string[] {
   const headers = ['mcp-protocol-version', statelessVersion, 'mcp-method', method];
-  return typeof name === 'string' ? [...headers, 'mcp-name', encodeHeaderValue(name)] : headers;
+  return name === undefined ? headers : [...headers, 'mcp-name', encodeHeaderValue(name)];
 }
+
+/** What the header `Mcp-Name` repeats, for the methods that have it (MCP 2026-07-28, Streamable HTTP). */
+export function mirroredName(method: string, params: JsonObject): string | undefined {
+  const key = nameKeys.get(method);
+  const name = key === undefined ? undefined : params[key];
+  return typeof name === 'string' ? name : undefined;
+}
+
+const nameKeys = new Map([
+  ['tools/call', 'name'],
+  ['prompts/get', 'name'],
+  ['resources/read', 'uri'],
+]);
 
 const safeHeaderValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
 const sentinel = /^=\?base64\?.*\?=$/;

@@ -3,10 +3,12 @@
  * followed, nothing is retried, and what the gateway says of itself cannot be overridden by configured headers.
  */
 import { Pool } from 'undici';
+import { isHeaderValue } from '../core/mcp-server.ts';
 import type { ConnectionOptions, RpcRequest } from './connection.ts';
 import type { Deadline } from './deadline.ts';
 import { createConnector } from './dial.ts';
 import { exchange, type HttpReply, type HttpRequest } from './http-exchange.ts';
+import { type FilledTexts, texts } from './upstream-secrets.ts';
 
 export interface HttpSend {
   readonly method?: HttpRequest['method'];
@@ -23,14 +25,14 @@ const plainRequestId = /^[\x21-\x7e]{1,128}$/;
 export class HttpClient {
   readonly #pool: Pool;
   readonly #path: string;
-  readonly #baseHeaders: readonly string[];
+  readonly #configured: FilledTexts;
   readonly #bodyBytesMax: number;
 
-  constructor({ spec, bounds }: Pick<ConnectionOptions, 'spec' | 'bounds'>) {
+  constructor({ spec, bounds, secretOf }: Pick<ConnectionOptions, 'spec' | 'bounds' | 'secretOf'>) {
     const url = new URL(spec.url ?? '');
     this.#path = url.pathname + url.search;
     this.#bodyBytesMax = bounds.upstreamResponseBytesMax;
-    this.#baseHeaders = baseHeaders(spec.headers ?? {});
+    this.#configured = texts(spec.headers ?? {}, secretOf, isHeaderValue);
     this.#pool = new Pool(url.origin, {
       connections: bounds.upstreamConnectionsMax,
       pipelining: 1,
@@ -42,8 +44,10 @@ export class HttpClient {
   }
 
   /** One HTTP exchange. Rejects with `UpstreamError` only. */
-  send({ method = 'POST', body, headers, deadline, onEvent = ignore }: HttpSend): Promise<HttpReply> {
-    const all = [...this.#baseHeaders, ...headers];
+  async send({ method = 'POST', body, headers, deadline, onEvent = ignore }: HttpSend): Promise<HttpReply> {
+    const configured = this.#configured(deadline);
+    const own = baseHeaders(configured instanceof Promise ? await configured : configured);
+    const all = [...own, ...headers];
     if (method === 'POST') all.push('content-type', 'application/json');
     const request = {
       method,
@@ -53,7 +57,7 @@ export class HttpClient {
       bodyBytesMax: this.#bodyBytesMax,
       onEvent,
     };
-    return exchange(this.#pool, request, deadline);
+    return await exchange(this.#pool, request, deadline);
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,8 @@ import { isJsonObject, type JsonObject } from '../core/json.ts';
 import { ChangeListener } from './change-listener.ts';
 import type { Connection, ConnectionOptions, RpcRequest } from './connection.ts';
 import { Deadline } from './deadline.ts';
-import { type Era, encodeForEra, eraHeaders, sessionHeaders, strictnessOf } from './era.ts';
+import { type Era, encodeForEra, eraHeaders, helloOf, sessionHeaders, strictnessOf } from './era.ts';
+import type { ServerHello } from './hello.ts';
 import { HttpClient, type HttpSend, requestIdHeader } from './http-client.ts';
 import type { HttpReply } from './http-exchange.ts';
 import {
@@ -57,6 +58,10 @@ export class HttpConnection implements Connection {
       dispatched: false,
       inside: 'the server forgets every session at once',
     });
+  }
+
+  async hello(deadline: Deadline): Promise<ServerHello> {
+    return helloOf(await this.#establish(deadline));
   }
 
   async close(): Promise<void> {

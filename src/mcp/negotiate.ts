@@ -15,6 +15,7 @@ import {
   statelessHeaders,
   statelessVersion,
 } from './era.ts';
+import { helloFrom } from './hello.ts';
 import type { HttpClient } from './http-client.ts';
 import type { HttpReply } from './http-exchange.ts';
 import {
@@ -62,13 +63,9 @@ async function discover(negotiation: Negotiation): Promise<Era | undefined> {
   assertNotFailing(probe);
   if (probe.answer?.kind === 'error') return refuseOnlyNewer(probe.answer);
   const result = probe.answer?.result ?? {};
-  const { versions, capabilities } = { versions: result['supportedVersions'], capabilities: result['capabilities'] };
+  const versions = result['supportedVersions'];
   if (!Array.isArray(versions) || !versions.includes(statelessVersion)) return undefined;
-  return {
-    kind: 'stateless',
-    protocolVersion: statelessVersion,
-    announcesToolChanges: announcesToolChanges(capabilities),
-  };
+  return { kind: 'stateless', protocolVersion: statelessVersion, hello: helloFrom(result) };
 }
 
 function refuseOnlyNewer(answer: Extract<RpcAnswer, { kind: 'error' }>): undefined {
@@ -94,19 +91,11 @@ async function initialize(negotiation: Negotiation): Promise<Era | undefined> {
 
 function sessionFrom({ answer, headers }: Probe): Extract<Era, { kind: 'session' }> | undefined {
   if (answer?.kind !== 'result') return undefined;
-  const { version, capabilities } = {
-    version: answer.result['protocolVersion'],
-    capabilities: answer.result['capabilities'],
-  };
+  const version = answer.result['protocolVersion'];
   if (typeof version !== 'string') return undefined;
   if (!sessionVersions.includes(version)) throw invalid('the server chose a protocol version that was not offered');
   const sessionId = sessionIdFrom(headers);
-  return {
-    kind: 'session',
-    protocolVersion: version,
-    sessionId,
-    announcesToolChanges: announcesToolChanges(capabilities),
-  };
+  return { kind: 'session', protocolVersion: version, sessionId, hello: helloFrom(answer.result) };
 }
 
 function sessionIdFrom(headers: IncomingHttpHeaders): string | undefined {
@@ -160,11 +149,6 @@ function assertNotFailing({ status, answer }: Probe): void {
   const failing = status >= 500 || status === 401 || status === 403 || status === 429;
   const says = answer?.kind === 'error' ? answer.error.code : undefined;
   if (failing && says !== methodNotFound) throw invalid(`the handshake was answered with HTTP ${status}`);
-}
-
-function announcesToolChanges(capabilities: unknown): boolean {
-  const tools = isJsonObject(capabilities) ? capabilities['tools'] : undefined;
-  return isJsonObject(tools) && tools['listChanged'] === true;
 }
 
 function invalid(inside: string): UpstreamError {

@@ -5,7 +5,8 @@ import { type McpServerSpec, specProblems } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { InputValidators } from './input-validator.ts';
 import { type McpBounds, mcpBounds } from './mcp-bounds.ts';
-import { McpServer } from './server.ts';
+import { McpServer, type McpServerOptions } from './server.ts';
+import type { SecretOf } from './upstream-secrets.ts';
 
 export type { CatalogTool } from './catalog.ts';
 export type { McpServer, UpstreamAnswer } from './server.ts';
@@ -38,16 +39,21 @@ export interface RegistryOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly bounds?: Partial<McpBounds>;
+  /** Gives the secrets that servers refer to by name. */
+  readonly secretOf?: SecretOf;
+  /** Told how many requests a server works on, and how many wait for their turn. */
+  readonly onLoad?: McpServerOptions['onLoad'];
 }
 
 /** Throws `INVALID_REQUEST` for a server that configuration should not have let through, and for an id used twice. */
 export function createRegistry(specs: readonly McpServerSpec[], options: RegistryOptions): Registry {
   const bounds = { ...mcpBounds, ...options.bounds };
   const validators = new InputValidators(bounds);
+  const { clock, log, onLoad = () => undefined } = options;
   const servers = new Map<string, McpServer>();
   for (const spec of specs.filter(({ enabled }) => enabled !== false)) {
     assertUsable(spec, servers);
-    servers.set(spec.id, new McpServer({ spec, clock: options.clock, log: options.log, bounds, validators }));
+    servers.set(spec.id, new McpServer({ spec, clock, log, bounds, validators, onLoad, secretOf: options.secretOf }));
   }
   const summaries = [...servers.values()].map(({ spec }) => summaryOf(spec));
   return {

@@ -32,6 +32,21 @@ export function boundedPattern(source: string, subjectCharsMax: number): Bounded
   };
 }
 
+/**
+ * The same where the schema protects: a subject that is too long to be checked within the bound does not match. Throws for
+ * an expression whose time may double with every character too.
+ */
+export function strictPattern(source: string, subjectCharsMax: number): BoundedPattern {
+  const expression = compile(source);
+  const shape = shapeOf(source);
+  if (shape.nested) throw new SyntaxError('a repetition within a repetition');
+  const charsMax = Math.min(subjectCharsMax, checkableChars(shape));
+  return {
+    test: (subject) => subject.length <= charsMax && expression.test(subject),
+    toString: () => String(expression),
+  };
+}
+
 /** Schemas mean Unicode expressions (JSON Schema 2020-12, section 6.4), but many are written without that in mind. */
 function compile(source: string): RegExp {
   try {

@@ -6,9 +6,11 @@ import type { Clock } from '../core/clock.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
+import { CallQueue } from './call-queue.ts';
 import { Catalog, type CatalogTool } from './catalog.ts';
 import type { Connection, ConnectionOptions } from './connection.ts';
 import { Deadline } from './deadline.ts';
+import type { ServerHello } from './hello.ts';
 import { HttpConnection } from './http-connection.ts';
 import type { InputValidators } from './input-validator.ts';
 import { methodNotFound, type RpcAnswer, type RpcError } from './json-rpc.ts';
@@ -18,6 +20,7 @@ import { StdioConnection } from './stdio-connection.ts';
 import type { ToolDefinition } from './tool-definition.ts';
 import { listTools } from './tool-list.ts';
 import { UpstreamError } from './upstream-error.ts';
+import type { SecretOf } from './upstream-secrets.ts';
 
 export interface ToolCall {
   readonly name: string;
@@ -36,12 +39,23 @@ export type UpstreamAnswer =
   | { readonly kind: 'result'; readonly result: JsonObject; readonly isError: boolean; readonly raw: Buffer }
   | { readonly kind: 'error'; readonly error: RpcError; readonly raw: Buffer };
 
+/** Any other request of MCP, such as `resources/read`, passed on as it is. */
+export interface RelayedRequest {
+  readonly method: string;
+  readonly params: JsonObject;
+  readonly requestId: string;
+  readonly signal: AbortSignal;
+}
+
 export interface McpServerOptions {
   readonly spec: McpServerSpec;
   readonly clock: Clock;
   readonly log: Log;
   readonly bounds: McpBounds;
   readonly validators: InputValidators;
+  readonly secretOf?: SecretOf | undefined;
+  /** Told how many requests the server works on, and how many wait for their turn. */
+  readonly onLoad: (load: { readonly serverId: string; readonly inFlight: number; readonly queued: number }) => void;
 }
 
 export class McpServer {
@@ -50,7 +64,7 @@ export class McpServer {
   readonly #options: McpServerOptions;
   readonly #connection: Connection;
   readonly #catalog: Catalog;
-  #inFlight = 0;
+  readonly #queue: CallQueue;
   #closed = false;
 
   constructor(options: McpServerOptions) {
@@ -60,6 +74,7 @@ export class McpServer {
     this.#options = options;
     this.#connection = connect({ ...options, onToolsChanged: () => this.#catalog.doubt() });
     this.#catalog = this.#createCatalog();
+    this.#queue = createQueue(options);
   }
 
   /** The tools as the server defines them. Throws `UpstreamError`, never dispatched. */
@@ -77,22 +92,39 @@ export class McpServer {
    * throws `UpstreamError` when there is none.
    */
   async callTool(call: ToolCall): Promise<UpstreamAnswer> {
+    return this.#exchange(call, async (deadline) => this.#read(await this.#send(call, deadline)));
+  }
+
+  /** Passes a request on. Throws `UpstreamError` when there is no answer. */
+  async relay(request: RelayedRequest): Promise<UpstreamAnswer> {
+    const { method, params, requestId } = request;
+    return this.#exchange(request, async (deadline) =>
+      read(await this.#connection.request({ method, params, deadline, requestId })),
+    );
+  }
+
+  /** What the server says of itself. Throws `UpstreamError`, never dispatched. */
+  async hello(signal: AbortSignal): Promise<ServerHello> {
+    return await this.#connection.hello(this.#listDeadline(signal));
+  }
+
+  /** One exchange within the bound on what is in flight and the caller's patience. */
+  async #exchange(
+    call: Pick<ToolCall, 'timeoutMs' | 'signal'>,
+    ask: (deadline: Deadline) => Promise<UpstreamAnswer>,
+  ): Promise<UpstreamAnswer> {
     const { bounds, clock } = this.#options;
-    if (this.#closed)
-      throw new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, inside: 'the gateway is closing' });
-    if (this.#inFlight >= bounds.upstreamInFlightMax) throw new UpstreamError('UPSTREAM_BUSY', { dispatched: false });
     const deadline = new Deadline(
       clock,
       call.timeoutMs ?? this.spec.callTimeoutMs ?? bounds.upstreamCallTimeoutMs,
       call.signal,
     );
-    deadline.assertOpen();
-    this.#inFlight++;
-    try {
-      return this.#read(await this.#send(call, deadline));
-    } finally {
-      this.#inFlight--;
-    }
+    return await this.#queue.run(deadline, async () => {
+      if (this.#closed)
+        throw new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, inside: 'the gateway is closing' });
+      deadline.assertOpen();
+      return await ask(deadline);
+    });
   }
 
   async close(): Promise<void> {
@@ -114,17 +146,7 @@ export class McpServer {
 
   #read(answer: RpcAnswer): UpstreamAnswer {
     if (contradictsCatalog(answer)) this.#catalog.doubt();
-    if (answer.kind === 'error') return answer;
-    const { result, raw } = answer;
-    const resultType = result['resultType'];
-    if (resultType !== undefined && resultType !== 'complete') {
-      // The gateway offers to give no input, so a server must not ask for any (MCP 2026-07-28).
-      throw new UpstreamError('UPSTREAM_INVALID_RESPONSE', {
-        dispatched: true,
-        inside: 'it asked for input in place of an answer',
-      });
-    }
-    return { kind: 'result', result, isError: result['isError'] === true, raw };
+    return read(answer);
   }
 
   #createCatalog(): Catalog {
@@ -151,8 +173,31 @@ export class McpServer {
   }
 }
 
+function createQueue({ spec, bounds, onLoad }: McpServerOptions): CallQueue {
+  return new CallQueue({
+    inFlightMax: spec.maxConcurrency ?? bounds.upstreamInFlightMax,
+    queuedMax: spec.maxQueue ?? bounds.upstreamQueueMax,
+    waitMs: bounds.upstreamQueueWaitMs,
+    onLoad: (load) => onLoad({ serverId: spec.id, ...load }),
+  });
+}
+
 function connect(options: ConnectionOptions): Connection {
   return options.spec.transport === 'stdio' ? new StdioConnection(options) : new HttpConnection(options);
+}
+
+function read(answer: RpcAnswer): UpstreamAnswer {
+  if (answer.kind === 'error') return answer;
+  const { result, raw } = answer;
+  const resultType = result['resultType'];
+  if (resultType !== undefined && resultType !== 'complete') {
+    // The gateway offers to give no input, so a server must not ask for any (MCP 2026-07-28).
+    throw new UpstreamError('UPSTREAM_INVALID_RESPONSE', {
+      dispatched: true,
+      inside: 'it asked for input in place of an answer',
+    });
+  }
+  return { kind: 'result', result, isError: result['isError'] === true, raw };
 }
 
 const invalidParams = -32_602;

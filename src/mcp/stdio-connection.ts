@@ -8,7 +8,8 @@ import { isJsonObject } from '../core/json.ts';
 import { Backoff } from './backoff.ts';
 import type { Connection, ConnectionOptions, RpcRequest } from './connection.ts';
 import { Deadline } from './deadline.ts';
-import { type Era, encodeForEra, initializeParams, sessionVersions, statelessVersion } from './era.ts';
+import { type Era, encodeForEra, helloOf, initializeParams, sessionVersions, statelessVersion } from './era.ts';
+import { helloFrom, onlyTools, type ServerHello } from './hello.ts';
 import {
   answerOf,
   encodeNotification,
@@ -22,6 +23,7 @@ import {
 import { SingleFlight } from './single-flight.ts';
 import { StdioProcess } from './stdio-process.ts';
 import { UpstreamError, undispatched } from './upstream-error.ts';
+import { type FilledTexts, texts } from './upstream-secrets.ts';
 
 interface Pending {
   readonly settle: (answer: RpcAnswer) => void;
@@ -38,18 +40,20 @@ interface Run {
   state: 'starting' | 'ready' | 'over';
 }
 
-const sessionEra: Era = {
+/** The session era, as far as it is known before the server has said anything. */
+const sessionEra = {
   kind: 'session',
   protocolVersion: sessionVersions[0] as string,
   sessionId: undefined,
-  announcesToolChanges: true,
-};
-const statelessEra: Era = { kind: 'stateless', protocolVersion: statelessVersion, announcesToolChanges: false };
+  hello: onlyTools,
+} as const satisfies Era;
+const statelessEra: Era = { kind: 'stateless', protocolVersion: statelessVersion, hello: onlyTools };
 const unsupportedVersion = -32_022;
 
 export class StdioConnection implements Connection {
   readonly #options: ConnectionOptions;
   readonly #backoff: Backoff;
+  readonly #environment: FilledTexts;
   readonly #starting = new SingleFlight<Run>();
   #run: Run | undefined;
   #closed = false;
@@ -57,7 +61,9 @@ export class StdioConnection implements Connection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    const { clock, bounds } = options;
+    const { clock, bounds, spec, secretOf } = options;
+    // A variable can hold anything but the NUL that ends it.
+    this.#environment = texts(spec.env ?? {}, secretOf, (value) => !value.includes('\0'));
     this.#backoff = new Backoff({
       clock,
       minMs: bounds.stdioRestartBackoffMinMs,
@@ -68,6 +74,11 @@ export class StdioConnection implements Connection {
   async request(request: RpcRequest): Promise<RpcAnswer> {
     const run = this.#run?.state === 'ready' ? this.#run : await this.#started(request.deadline);
     return this.#ask(run, request);
+  }
+
+  async hello(deadline: Deadline): Promise<ServerHello> {
+    const run = this.#run?.state === 'ready' ? this.#run : await this.#started(deadline);
+    return helloOf(run.era);
   }
 
   async close(): Promise<void> {
@@ -87,7 +98,9 @@ export class StdioConnection implements Connection {
     if (this.#closed) throw unavailable('the gateway is closing');
     const waitMs = Math.ceil(this.#backoff.waitMs);
     if (waitMs > 0) throw unavailable(`the process ended; it may start again in ${waitMs} ms`);
-    const run = this.#spawn();
+    const env = await this.#environment(new Deadline(this.#options.clock, this.#options.bounds.stdioStartTimeoutMs));
+    if (this.#closed) throw unavailable('the gateway is closing');
+    const run = this.#spawn(env);
     this.#run = run;
     try {
       await this.#handshake(run);
@@ -100,15 +113,18 @@ export class StdioConnection implements Connection {
     return run;
   }
 
-  #spawn(): Run {
+  #spawn(env: Readonly<Record<string, string>>): Run {
     const startedAtMs = this.#options.clock.monotonic();
     try {
-      const process = new StdioProcess(this.#options, {
-        isStarting: () => run.state === 'starting',
-        onLine: (line) => this.#onLine(run, line),
-        onLineTooLong: () => this.#onLineTooLong(run),
-        onExit: (reason) => this.#onExit(run, reason),
-      });
+      const process = new StdioProcess(
+        { ...this.#options, spec: { ...this.#options.spec, env } },
+        {
+          isStarting: () => run.state === 'starting',
+          onLine: (line) => this.#onLine(run, line),
+          onLineTooLong: () => this.#onLineTooLong(run),
+          onExit: (reason) => this.#onExit(run, reason),
+        },
+      );
       const run: Run = { process, startedAtMs, pending: new Map(), era: sessionEra, state: 'starting' };
       return run;
     } catch (error) {
@@ -128,6 +144,7 @@ export class StdioConnection implements Connection {
     const version = answer.result['protocolVersion'];
     if (typeof version !== 'string' || !sessionVersions.includes(version))
       throw invalid('it chose a protocol version that was not offered');
+    run.era = { ...sessionEra, protocolVersion: version, hello: helloFrom(answer.result) };
     run.process.write(encodeNotification('notifications/initialized'));
   }
 

@@ -1,47 +1,63 @@
 /**
- * The tool registry that an operator keeps: which tools only read. It is read once, at the start; a file that cannot be
- * understood stops it, because guessing a class could let a write pass for a read.
+ * The tool registry that an operator keeps: which tools only read, and which of their arguments hold paths. It is read
+ * once, at the start; a file that cannot be understood stops it, because guessing could let a write pass for a read.
  */
 import { readFile } from 'node:fs/promises';
+import { bounds } from '../config/bounds.ts';
 import { describeError } from '../core/errors.ts';
-import { isJsonObject, type JsonValue } from '../core/json.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
 import { parseJsonStrict } from '../core/strict-json.ts';
-import type { ToolClass, ToolClassOf } from '../core/tool-class.ts';
+import { type KnownTool, type KnownToolOf, unlistedTool } from '../core/tool-class.ts';
 
-/** Classes by the file, or `unclassified` for everything when there is none. Throws an `Error` with one sentence. */
-export async function readToolRegistry(file: string | undefined): Promise<ToolClassOf> {
-  if (file === undefined) return () => 'unclassified';
-  const classes = await readClasses(file);
-  return (serverId, toolName) => classes.get(keyOf(serverId, toolName)) ?? 'unclassified';
+/** Tools by the file; without one nothing is known of any. Throws an `Error` with one sentence. */
+export async function readToolRegistry(file: string | undefined): Promise<KnownToolOf> {
+  if (file === undefined) return () => unlistedTool;
+  const tools = await readTools(file);
+  return (serverId, toolName) => tools.get(keyOf(serverId, toolName)) ?? unlistedTool;
 }
 
-async function readClasses(file: string): Promise<ReadonlyMap<string, ToolClass>> {
+async function readTools(file: string): Promise<ReadonlyMap<string, KnownTool>> {
   try {
-    return classesOf(parseJsonStrict(await readFile(file, 'utf8')));
+    return toolsOf(parseJsonStrict(await readFile(file, 'utf8')));
   } catch (error) {
     throw new Error(`The tool registry ${file} cannot be used: ${describeError(error)}`);
   }
 }
 
-function classesOf(registry: JsonValue): Map<string, ToolClass> {
-  const tools = isJsonObject(registry) ? registry['tools'] : undefined;
-  if (!Array.isArray(tools)) throw new Error('it has no list of tools.');
-  const classes = new Map<string, ToolClass>();
-  for (const [index, tool] of tools.entries()) addTool(classes, tool as JsonValue, index);
-  return classes;
+function toolsOf(registry: JsonValue): Map<string, KnownTool> {
+  const entries = isJsonObject(registry) ? registry['tools'] : undefined;
+  if (!Array.isArray(entries)) throw new Error('it has no list of tools.');
+  const tools = new Map<string, KnownTool>();
+  for (const [index, entry] of entries.entries()) addTool(tools, entry as JsonValue, index);
+  return tools;
 }
 
-function addTool(classes: Map<string, ToolClass>, tool: JsonValue, index: number): void {
-  const { tool_server: server, tool_name: name, tool_class: toolClass } = isJsonObject(tool) ? tool : {};
+function addTool(tools: Map<string, KnownTool>, value: JsonValue, index: number): void {
+  const entry = isJsonObject(value) ? value : {};
+  const { tool_server: server, tool_name: name } = entry;
   if (typeof server !== 'string' || typeof name !== 'string') {
     throw new Error(`tools[${index}] needs tool_server and tool_name.`);
   }
-  if (toolClass !== 'read' && toolClass !== 'write') {
-    throw new Error(`the tool_class of ${server}/${name} must be read or write.`);
-  }
   const key = keyOf(server, name);
-  if (classes.has(key)) throw new Error(`${server}/${name} is listed twice.`);
-  classes.set(key, toolClass);
+  if (tools.has(key)) throw new Error(`${server}/${name} is listed twice.`);
+  tools.set(key, knownTool(entry, `${server}/${name}`));
+}
+
+function knownTool({ tool_class: toolClass, path_arguments: names = [] }: JsonObject, tool: string): KnownTool {
+  if (toolClass !== 'read' && toolClass !== 'write') {
+    throw new Error(`the tool_class of ${tool} must be read or write.`);
+  }
+  if (!isNameList(names)) {
+    throw new Error(
+      `the path_arguments of ${tool} must be a list of at most ${bounds.pathArgumentsMax} names of arguments.`,
+    );
+  }
+  return { class: toolClass, pathArguments: names };
+}
+
+function isNameList(value: JsonValue): value is readonly string[] {
+  if (!Array.isArray(value) || value.length > bounds.pathArgumentsMax) return false;
+  return value.every((name) => typeof name === 'string' && name !== '');
 }
 
 // No server id holds a line break.

@@ -28,14 +28,11 @@ export interface CheckpointStore {
   readonly claimSigner: (verifierKey: string) => Promise<boolean>;
   /** The largest checkpoint, whichever gateway signed it. */
   readonly latest: () => Promise<StoredCheckpoint | undefined>;
-  /** Keeps the checkpoint; one of the same size stays as it was. */
+  /** Keeps the checkpoint; one of the same size stays as it was. A thousand are kept for whoever compares. */
   readonly add: (checkpoint: StoredCheckpoint) => Promise<void>;
   /** The same checkpoint with more signatures. */
   readonly replaceNote: (checkpoint: StoredCheckpoint) => Promise<void>;
 }
-
-// Older checkpoints are implied by newer ones; a few are kept for whoever compares.
-const keptCheckpoints = 1_000;
 
 export function createCheckpointStore(pool: pg.Pool): CheckpointStore {
   return {
@@ -50,9 +47,11 @@ export function createCheckpointStore(pool: pg.Pool): CheckpointStore {
     },
     claimSigner: (verifierKey) => claimSigner(pool, verifierKey),
     latest: () => latest(pool),
-    add: (checkpoint) => add(pool, checkpoint),
+    async add({ size, root, note }) {
+      await read(pool, 'SELECT log_keep_checkpoint($1, $2, $3)', [size, root, note]);
+    },
     async replaceNote({ size, root, note }) {
-      await read(pool, 'UPDATE log_checkpoint SET note = $3 WHERE size = $1 AND root = $2', [size, root, note]);
+      await read(pool, 'SELECT log_cosign($1, $2, $3)', [size, root, note]);
     },
   };
 }
@@ -70,11 +69,7 @@ async function origin(pool: pg.Pool, proposed: string): Promise<string> {
   // Who only asks must not wait in line for the head.
   const known = (await head(pool)).origin;
   if (known !== undefined) return known;
-  const [row] = await read<{ origin: string }>(
-    pool,
-    'UPDATE log_head SET origin = coalesce(origin, $1) RETURNING origin',
-    [proposed],
-  );
+  const [row] = await read<{ origin: string }>(pool, 'SELECT log_name($1) AS origin', [proposed]);
   return row?.origin ?? proposed;
 }
 
@@ -102,14 +97,4 @@ async function latest(pool: pg.Pool): Promise<StoredCheckpoint | undefined> {
     'SELECT size, root, note FROM log_checkpoint ORDER BY size DESC LIMIT 1',
   );
   return row === undefined ? undefined : { size: Number(row.size), root: row.root, note: row.note };
-}
-
-async function add(pool: pg.Pool, { size, root, note }: StoredCheckpoint): Promise<void> {
-  await read(
-    pool,
-    `WITH old AS (DELETE FROM log_checkpoint WHERE size < (
-       SELECT size FROM log_checkpoint ORDER BY size DESC OFFSET ${keptCheckpoints} LIMIT 1))
-     INSERT INTO log_checkpoint (size, root, note) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-    [size, root, note],
-  );
 }

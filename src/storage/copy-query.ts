@@ -1,6 +1,6 @@
 /**
- * A simple-protocol query whose first statement is COPY … FROM STDIN, sent in one write with its data and whatever
- * statements follow: one round trip for rows, head and COMMIT. The server reads past the data if the COPY fails.
+ * A simple-protocol query with one COPY … FROM STDIN among its statements, sent in one write with the data: one round
+ * trip for rows, head and COMMIT. The server reads past the data if the COPY fails, or a statement before it.
  */
 import pg from 'pg';
 

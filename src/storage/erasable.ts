@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { read } from './db.ts';
 import { projectedKey } from './projected-key.ts';
+import { hasOwnersRights } from './roles.ts';
 
 /** SQL that keeps the values, for the transaction that appends the records. */
 export function keepErasable(events: readonly PreparedEvent[], committed: readonly CommittedEvent[]): string {
@@ -23,6 +24,8 @@ export interface ErasureTarget {
 }
 
 export interface ErasableStore {
+  /** Whether the database user may erase: only who has the rights of the owner. */
+  readonly mayErase: () => Promise<boolean>;
   readonly count: (target: ErasureTarget) => Promise<number>;
   /** Deletes the values and returns how many there were. */
   readonly erase: (target: ErasureTarget) => Promise<number>;
@@ -35,6 +38,7 @@ const deletesAtOnce = 1_000;
 
 export function createErasableStore(pool: pg.Pool): ErasableStore {
   return {
+    mayErase: () => hasOwnersRights(pool),
     async count(target) {
       const values: unknown[] = [];
       const text = `SELECT count(*) FROM log_erasable v WHERE ${condition(target, values)}`;

@@ -29,7 +29,8 @@ export interface EventFilter {
   readonly agentId?: string;
   readonly tool?: string;
   readonly serverId?: string;
-  readonly teamId?: string;
+  /** Records of any of these teams. */
+  readonly teams?: readonly string[];
   /** Unix milliseconds, inclusive. */
   readonly fromMs?: number;
   /** Unix milliseconds, exclusive. */
@@ -51,13 +52,15 @@ export interface LogPart {
   readonly firstSeq: number;
   readonly endSeq?: number;
   readonly limit: number;
+  /** Of a page, which one record alone may pass; without it that of an export. */
+  readonly bytesMax?: number;
 }
 
 export interface EventReader {
   /** At most `limit` events, and whether more match beyond them. */
   readonly list: (page: EventPage) => Promise<{ events: StoredEvent[]; hasMore: boolean }>;
-  /** `undefined` also when the event belongs to another team than the filter's. */
-  readonly get: (eventId: string, filter: Pick<EventFilter, 'teamId'>) => Promise<StoredEvent | undefined>;
+  /** `undefined` also when the event belongs to another team than those of the filter. */
+  readonly get: (eventId: string, filter: Pick<EventFilter, 'teams'>) => Promise<StoredEvent | undefined>;
   /** How many match, intents aside. Of a period alone it costs the same however many events lie in it. */
   readonly count: (filter: EventFilter) => Promise<number>;
   /** Whether an event with this id, if there ever was one, has been pruned. */
@@ -113,7 +116,7 @@ async function list(pool: pg.Pool, page: EventPage): Promise<{ events: StoredEve
 async function get(
   pool: pg.Pool,
   eventId: string,
-  filter: Pick<EventFilter, 'teamId'>,
+  filter: Pick<EventFilter, 'teams'>,
 ): Promise<StoredEvent | undefined> {
   const values: unknown[] = [eventId];
   const conditions = ['event_id = $1', ...filterConditions(filter, values)];
@@ -129,8 +132,8 @@ async function get(
 const timeEndMs = Math.ceil(2 ** 48 / 86_400_000) * 86_400_000;
 
 async function count(pool: pg.Pool, filter: EventFilter): Promise<number> {
-  const { fromMs = 0, toMs = timeEndMs, teamId, ...others } = filter;
-  const team = teamId === undefined ? {} : { teamId };
+  const { fromMs = 0, toMs = timeEndMs, teams, ...others } = filter;
+  const team = teams === undefined ? {} : { teams };
   const values: unknown[] = [];
   // Only periods and teams are known without looking at the records.
   const isByRows = Object.keys(others).length > 0;
@@ -141,11 +144,7 @@ async function count(pool: pg.Pool, filter: EventFilter): Promise<number> {
   return Number(rows[0]?.count);
 }
 
-function countPart(
-  { fromMs, toMs, spanSec }: PeriodPart,
-  team: Pick<EventFilter, 'teamId'>,
-  values: unknown[],
-): string {
+function countPart({ fromMs, toMs, spanSec }: PeriodPart, team: Pick<EventFilter, 'teams'>, values: unknown[]): string {
   if (spanSec === undefined) return countRows({ ...team, fromMs, toMs }, values);
   return recordsInSpans({ fromMs, toMs, spanSec }, filterConditions(team, values).join(' AND '));
 }
@@ -155,8 +154,9 @@ function countRows(filter: EventFilter, values: unknown[]): string {
   return `(SELECT count(*) FROM audit_event ${where(conditions)})`;
 }
 
-async function records(pool: pg.Pool, { filter, firstSeq, endSeq, limit }: LogPart): Promise<StoredEvent[]> {
-  const values: unknown[] = [firstSeq, endSeq ?? null, limit, bounds.recordsPageBytesMax];
+async function records(pool: pg.Pool, part: LogPart): Promise<StoredEvent[]> {
+  const { filter, firstSeq, endSeq, limit, bytesMax = bounds.recordsPageBytesMax } = part;
+  const values: unknown[] = [firstSeq, endSeq ?? null, limit, bytesMax];
   const conditions = ['seq >= $1', '($2::bigint IS NULL OR seq < $2)', ...filterConditions(filter, values)];
   const rows = await read<Row>(
     pool,
@@ -203,7 +203,6 @@ function filterConditions(filter: EventFilter, values: unknown[]): string[] {
     ['agent_id', filter.agentId],
     ['tool', filter.tool],
     ['server_id', filter.serverId],
-    ['team_id', filter.teamId],
   ];
   const conditions: string[] = [];
   for (const [column, value] of equalities) {
@@ -211,10 +210,19 @@ function filterConditions(filter: EventFilter, values: unknown[]): string[] {
     values.push(projectedKey(value));
     conditions.push(`${column} = $${values.length}`);
   }
+  if (filter.teams !== undefined) conditions.push(teamCondition(filter.teams, values));
   // Time is part of the id, and ids are in the order of the log.
   if (filter.fromMs !== undefined) conditions.push(`seq >= ${firstSeqFrom(uuidv7Floor(filter.fromMs), '>=', values)}`);
   if (filter.toMs !== undefined) conditions.push(`seq < ${firstSeqFrom(uuidv7Floor(filter.toMs), '>=', values)}`);
   return conditions;
+}
+
+/** One team is compared as such, which lets the planner read the index in the order of the log. */
+function teamCondition(teams: readonly string[], values: unknown[]): string {
+  const keys = teams.map(projectedKey);
+  const isOne = keys.length === 1;
+  values.push(isOne ? keys[0] : keys);
+  return isOne ? `team_id = $${values.length}` : `team_id = ANY($${values.length})`;
 }
 
 /** SQL for the sequence number of the first event whose id passes the comparison; past the end when there is none. */

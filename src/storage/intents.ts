@@ -1,5 +1,10 @@
-/** Intents whose outcome is not recorded, and who answers for them. */
+/**
+ * Intents whose outcome is not recorded, and who answers for them. An intent has one outcome: of all records that would
+ * close it, the first one does, and every other one is recorded as late. Who is first is known under the head's lock.
+ */
 import type pg from 'pg';
+import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
+import { isUuidv7 } from '../core/uuidv7.ts';
 import { read } from './db.ts';
 import type { StoredEvent } from './events.ts';
 
@@ -53,4 +58,50 @@ async function claimOrphans(
     leafHash: row.leaf_hash,
     details: row.details,
   }));
+}
+
+/** SQL that opens the intents of a batch in the name of their writer. */
+export function openIntents(writerId: string, intents: readonly CommittedEvent[]): string {
+  if (intents.length === 0) return '';
+  const rows = intents.map(({ eventId }) => `('${eventId}', '${writerId}')`);
+  return `INSERT INTO log_intent (intent_id, writer_id) VALUES ${rows.join(', ')};`;
+}
+
+// No writer has this id: whatever is under it may be claimed at once.
+const nobody = '00000000-0000-0000-0000-000000000000';
+
+/** A statement that gives up the intents of a batch that nobody was told of, so that they are closed like a dead one's. */
+export function disownIntents(writerId: string, batch: { readonly firstSeq: number; readonly size: number }): string {
+  return `UPDATE log_intent SET writer_id = '${nobody}' WHERE writer_id = '${writerId}' AND intent_id IN (
+    SELECT event_id FROM audit_event
+     WHERE seq >= ${batch.firstSeq} AND seq < ${batch.firstSeq + batch.size} AND is_intent);`;
+}
+
+export interface ClosedRow {
+  readonly intent_id: string;
+}
+
+/**
+ * A statement that closes the intents that the batch is to close and returns those that were open; empty when there are
+ * none. It belongs right behind the head's lock: what it closes is undone with the batch.
+ */
+export function closeStatement(events: readonly PreparedEvent[]): string {
+  const ids = events.flatMap(({ companions }) => companions?.closesIntent ?? []);
+  if (ids.length === 0) return '';
+  // They become part of a statement.
+  if (!ids.every(isUuidv7)) throw new Error('An intent is named by its event id.');
+  return `DELETE FROM log_intent WHERE intent_id IN (${ids.map((id) => `'${id}'`).join(', ')}) RETURNING intent_id`;
+}
+
+/** The events as they are written: what would close an intent that something else has closed comes too late for that. */
+export function settleIntents(
+  events: readonly PreparedEvent[],
+  closed: readonly ClosedRow[],
+): readonly PreparedEvent[] {
+  const unanswered = new Set(closed.map((row) => row.intent_id));
+  return events.map((event) => {
+    const intentId = event.companions?.closesIntent;
+    if (intentId === undefined || unanswered.delete(intentId)) return event;
+    return event.late?.() ?? event;
+  });
 }

@@ -51,8 +51,8 @@ export interface LogSnapshot {
   /** Of each row that is there; a whole log has one. */
   readonly heads: () => Promise<SnapshotHead[]>;
   readonly partitions: () => Promise<SnapshotPartition[]>;
-  /** In the order of the sequence, pages of up to `recordsAtOnce`. */
-  readonly records: () => AsyncGenerator<SnapshotRecord[], void, undefined>;
+  /** In the order of the sequence, pages of up to `recordsAtOnce`; the last one has no records. */
+  readonly records: () => AsyncGenerator<SnapshotPage, void, undefined>;
   /** Tiles of one level in the order of their index. */
   readonly tiles: (level: number) => AsyncGenerator<SnapshotTile, void, undefined>;
   /** How many tiles there are of levels other than the first `levels`. */
@@ -63,9 +63,13 @@ export interface LogSnapshot {
   readonly counters: (fromSec: number | undefined, toSec: number | undefined) => Promise<SnapshotCounter[]>;
   readonly openIntents: () => Promise<string[]>;
   readonly writers: () => Promise<{ writerId: string; firstSeq: number; size: number }[]>;
-  /** Erasable values of records after the id `after`, up to `upTo`; each of them is no bound when undefined. */
-  readonly erasable: (after: string | undefined, upTo: string | undefined) => Promise<SnapshotErasable[]>;
   readonly close: () => Promise<void>;
+}
+
+export interface SnapshotPage {
+  readonly records: readonly SnapshotRecord[];
+  /** What is kept for ids after the last one of the page before, up to the last one of this page. */
+  readonly erasable: readonly SnapshotErasable[];
 }
 
 export interface SnapshotErasable {
@@ -76,7 +80,8 @@ export interface SnapshotErasable {
   readonly value: string;
 }
 
-const recordsAtOnce = 1_024;
+// About what fits into the buffer of a Unix socket: the server cannot get ahead of a reader by more than that.
+const recordsAtOnce = 192;
 const tilesAtOnce = 64;
 // The smallest bigint, so that rows that should not be there are seen too.
 const beforeAll = '-9223372036854775808';
@@ -131,14 +136,6 @@ function snapshotOn(client: pg.Client): LogSnapshot {
       const rows = await rowsOf<{ writer_id: string; first_seq: string; size: number }>('SELECT * FROM log_writer');
       return rows.map((row) => ({ writerId: row.writer_id, firstSeq: Number(row.first_seq), size: row.size }));
     },
-    async erasable(after, upTo) {
-      const rows = await rowsOf<{ event_id: string; key: string; salt: string; value: string }>(
-        `SELECT event_id, key, encode(salt, 'hex') AS salt, value FROM log_erasable
-          WHERE ($1::uuid IS NULL OR event_id > $1) AND ($2::uuid IS NULL OR event_id <= $2) ORDER BY event_id, key`,
-        [after ?? null, upTo ?? null],
-      );
-      return rows.map(({ event_id, ...row }) => ({ eventId: event_id, ...row }));
-    },
     close: () => endClient(client),
   };
 }
@@ -183,18 +180,23 @@ type RecordRow = [seq: string, keys: string, eventId: string, leafHash: Buffer, 
 const keyColumns =
   'event_id, ts, outcome, surface_id, team_id, agent_id, session_id, correlation_id, event_type, server_id, tool, is_intent';
 
-async function* records(client: pg.Client): AsyncGenerator<SnapshotRecord[], void, undefined> {
-  let page = nextRecords(client, undefined);
+async function* records(client: pg.Client): AsyncGenerator<SnapshotPage, void, undefined> {
+  let page = nextPage(client, undefined);
   for (;;) {
     const found = await page;
-    const last = found.at(-1);
-    if (last === undefined) return;
+    const last = found.records.at(-1);
     // The server reads the next page while this one is looked at.
-    page = nextRecords(client, last.seq);
+    if (last !== undefined) page = nextPage(client, last);
     // Whoever stops early does not wait for it.
     page.catch(() => undefined);
     yield found;
+    if (last === undefined) return;
   }
+}
+
+async function nextPage(client: pg.Client, after: SnapshotRecord | undefined): Promise<SnapshotPage> {
+  const found = await nextRecords(client, after?.seq);
+  return { records: found, erasable: await erasable(client, after?.eventId, found.at(-1)?.eventId) };
 }
 
 async function nextRecords(client: pg.Client, after: number | undefined): Promise<SnapshotRecord[]> {
@@ -213,6 +215,21 @@ async function nextRecords(client: pg.Client, after: number | undefined): Promis
     canon,
     details,
   }));
+}
+
+/** Without an id, there is no bound on that side. */
+async function erasable(
+  client: pg.Client,
+  after: string | undefined,
+  upTo: string | undefined,
+): Promise<SnapshotErasable[]> {
+  const { rows } = await client.query<{ event_id: string; key: string; salt: string; value: string }>({
+    name: 'fsck-erasable',
+    text: `SELECT event_id, key, encode(salt, 'hex') AS salt, value FROM log_erasable
+            WHERE ($1::uuid IS NULL OR event_id > $1) AND ($2::uuid IS NULL OR event_id <= $2) ORDER BY event_id, key`,
+    values: [after ?? null, upTo ?? null],
+  });
+  return rows.map(({ event_id, ...row }) => ({ eventId: event_id, ...row }));
 }
 
 async function* tiles(client: pg.Client, level: number): AsyncGenerator<SnapshotTile, void, undefined> {

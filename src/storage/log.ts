@@ -12,13 +12,16 @@ import { type CommittedEvent, committedEvent, type PreparedEvent, sealEvent } fr
 import { CompactRange, leafHash } from '../core/merkle.ts';
 import { type FullTile, type TreeEdge, tileWidth } from '../core/tree-edge.ts';
 import { type IdTick, nextTick, uuidv7 } from '../core/uuidv7.ts';
-import { companionStatements, disownIntents } from './companions.ts';
+import { asWritten, type UsedRow, usedStatement, withinUse } from './capability-use.ts';
+import { companionStatements } from './companions.ts';
 import { copyField, copyQuery } from './copy-query.ts';
 import { createClient, type DatabaseAddress, destroyClient, endClient } from './db.ts';
 import { lockWatched, writerName } from './head-lock.ts';
+import { type ClosedRow, closeStatement, disownIntents, settleIntents } from './intents.ts';
 import { projectedKey } from './projected-key.ts';
 import { atPlaces, planBatch, readRecords, type TakenRow, takenStatement } from './reservations.ts';
 import { addToRollups } from './rollups.ts';
+import { tailChannel } from './tail-channel.ts';
 import { insertTiles, readEdge } from './tiles.ts';
 
 export interface LogWriter {
@@ -165,8 +168,6 @@ function preparedStatements(writerId: string): string {
       SELECT next_seq, last_ms, last_counter, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms, tree
         FROM log_head WHERE log_id = 1 FOR UPDATE;
     PREPARE last_batch AS SELECT batch_id, first_seq, size FROM log_writer WHERE writer_id = '${writerId}';
-    PREPARE move_head (bigint, bigint, integer, bytea, bytea) AS
-      UPDATE log_head SET next_seq = $1, last_ms = $2, last_counter = $3, tree = $4, root = $5 WHERE log_id = 1;
     PREPARE note_batch (uuid, bigint, integer) AS
       INSERT INTO log_writer (writer_id, batch_id, first_seq, size) VALUES ('${writerId}', $1, $2, $3)
         ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
@@ -176,14 +177,15 @@ function preparedStatements(writerId: string): string {
 async function appendOn(
   client: pg.Client,
   session: Session,
-  { head, last, taken }: Locked,
+  { head, last, taken, closed, used }: Locked,
   batchId: string,
   events: readonly PreparedEvent[],
 ): Promise<CommittedEvent[]> {
   // The head is locked: no other transaction of this writer can still be committing.
   if (last?.batchId === batchId) return await readBack(client, last, events, taken);
   const { writerId } = session;
-  const { fresh, places } = planBatch(events, taken, head.nextSeq);
+  const plan = planBatch(events, taken, head.nextSeq, withinUse(used));
+  const fresh = settleIntents(plan.fresh, closed);
   const edge = await edgeFor(client, session, head.nextSeq, fresh.length);
   // Sealing moves the edge on; until the commit is known it belongs to no log.
   session.edge = undefined;
@@ -197,7 +199,7 @@ async function appendOn(
   // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
   session.edge = edge;
   session.roomUntil = roomUntil;
-  return places === undefined ? batch.committed : await atPlaces(client, places, batch.committed);
+  return plan.places === undefined ? batch.committed : await atPlaces(client, plan.places, batch.committed);
 }
 
 async function findOn(
@@ -223,7 +225,7 @@ async function readBack(
   const seqs = Array.from({ length: size }, (_, index) => firstSeq + index);
   const own = await readRecords(client, seqs);
   if (own.length < size) throw new Error('A batch that was committed has been pruned since.');
-  const { places } = planBatch(events, taken, firstSeq);
+  const { places } = planBatch(events, taken, firstSeq, asWritten(firstSeq, own));
   return places === undefined ? own : await atPlaces(client, places, own);
 }
 
@@ -273,6 +275,10 @@ interface Locked {
   readonly last: WrittenBatch | undefined;
   /** The keys of the events that are taken. */
   readonly taken: readonly TakenRow[];
+  /** The intents that were open until now, of those that the events are to close. */
+  readonly closed: readonly ClosedRow[];
+  /** The counters of the capabilities that the events spend. */
+  readonly used: readonly UsedRow[];
 }
 
 async function lockHead(
@@ -283,19 +289,29 @@ async function lockHead(
 ): Promise<Locked> {
   // A batch that its callers know of is not asked after, unless it comes again.
   const asksLast = session.sent !== session.told || session.sent === batchId;
-  // Several statements in one message: BEGIN, the lock, and what the lock protects.
-  const results = (await client.query(
-    `BEGIN; EXECUTE lock_head${asksLast ? '; EXECUTE last_batch' : ''}${takenStatement(events)}`,
-  )) as unknown as pg.QueryResult[];
-  const [, locked, ...others] = results;
-  const row = locked?.rows[0] as HeadRow | undefined;
+  const [head, last, taken, closed, used] = await inOneMessage(client, [
+    'EXECUTE lock_head',
+    asksLast ? 'EXECUTE last_batch' : '',
+    takenStatement(events),
+    closeStatement(events),
+    usedStatement(events),
+  ]);
+  const row = head?.[0] as HeadRow | undefined;
   if (row === undefined) throw new Error('The log has no head row: the database is not a migrated gateway database.');
-  const last = asksLast ? others.shift() : undefined;
   return {
     head: headOf(row),
-    last: writtenBatch(last?.rows[0] as WriterRow | undefined),
-    taken: (others[0]?.rows ?? []) as TakenRow[],
+    last: writtenBatch(last?.[0] as WriterRow | undefined),
+    taken: (taken ?? []) as TakenRow[],
+    closed: (closed ?? []) as ClosedRow[],
+    used: (used ?? []) as UsedRow[],
   };
+}
+
+/** Begins a transaction and runs the statements in it, in one round trip. The rows of each; none of an empty one. */
+async function inOneMessage(client: pg.Client, statements: readonly string[]): Promise<unknown[][]> {
+  const asked = statements.filter((statement) => statement !== '');
+  const [, ...results] = (await client.query(['BEGIN', ...asked].join('; '))) as unknown as pg.QueryResult[];
+  return statements.map((statement) => (statement === '' ? [] : (results.shift()?.rows ?? [])));
 }
 
 function headOf(row: HeadRow): Head {
@@ -349,7 +365,7 @@ function copyRow(seq: number, eventId: string, ms: number, event: PreparedEvent,
   return (
     `${seq}\t${eventId}\t${new Date(ms).toISOString()}\t${keys.outcome}\t${keyField(keys.surfaceId)}` +
     `\t${keyField(keys.teamId)}\t${keyField(keys.agentId)}\t${keyField(keys.sessionId)}` +
-    `\t${keyField(keys.correlationId)}\t${keyField(keys.eventType)}\t${keyField(keys.serverId)}\t${keyField(keys.tool)}\t${event.companions?.opensIntent ?? false}` +
+    `\t${keyField(keys.correlationId)}\t${keyField(keys.eventType)}\t${keyField(keys.serverId)}\t${keyField(keys.tool)}\t${!event.isCounted}` +
     `\t\\\\x${leaf.toString('hex')}\t${copyField(canon)}\t${copyField(event.details)}\n`
   );
 }
@@ -361,12 +377,14 @@ function keyField(key: string | null): string {
 function commitStatements(batchId: string, head: Head, batch: Batch, untold: string): string {
   const { committed, tick, tree, tiles } = batch;
   const size = committed.length;
-  return `COPY audit_event (${columns}) FROM STDIN;
-    EXECUTE move_head (${head.nextSeq + size}, ${tick.ms}, ${tick.counter},
-      '\\x${tree.serialize().toString('hex')}', '\\x${tree.root().toString('hex')}');
+  const edge = `\\x${tree.serialize().toString('hex')} \\x${tree.root().toString('hex')}`;
+  // The head moves when the rows are in: a trigger takes it from here and checks that they lead to it.
+  return `SET LOCAL talos.head = '${head.nextSeq + size} ${tick.ms} ${tick.counter} ${edge}';
+    COPY audit_event (${columns}) FROM STDIN;
     EXECUTE note_batch ('${batchId}', ${head.nextSeq}, ${size});
     ${insertTiles(tiles)}
     ${untold}
     ${batch.alongside}
+    ${size === 0 ? '' : `NOTIFY ${tailChannel};`}
     COMMIT`;
 }

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { describeError, TalosError } from '../core/errors.ts';
 import { uuidv7Ms } from '../core/uuidv7.ts';
 import { type DatabaseAddress, endClient, openClient, read } from './db.ts';
+import { hasOwnersRights } from './roles.ts';
 
 /** Whole partitions: from inclusive, to exclusive. */
 export interface PrunablePart {
@@ -18,6 +19,8 @@ export interface PrunablePart {
 export interface PartitionStore {
   /** Makes room for as many records as half of the last partition has, so that writers find it made. */
   readonly extendAhead: () => Promise<void>;
+  /** Whether the database user may drop partitions: only who has the rights of their owner. */
+  readonly mayDrop: () => Promise<boolean>;
   /**
    * The oldest partitions whose records are all older than `beforeMs`: neither the one that the log ends in nor any with
    * a call whose outcome is not recorded yet.
@@ -47,6 +50,7 @@ export function createPartitionStore(pool: pg.Pool, address: DatabaseAddress): P
            FROM log_head`,
       );
     },
+    mayDrop: () => hasOwnersRights(pool),
     prunable: (beforeMs) => prunable(pool, beforeMs),
     async markPruned({ toSeq, lastId }) {
       await read(

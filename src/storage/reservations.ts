@@ -6,6 +6,7 @@
 import type pg from 'pg';
 import { bounds } from '../config/bounds.ts';
 import { type CommittedEvent, committedEvent, type PreparedEvent, type Reservation } from '../core/audit-event.ts';
+import type { Admits } from './capability-use.ts';
 import { read } from './db.ts';
 
 /** What a key stands for. */
@@ -24,22 +25,23 @@ export interface TakenRow {
 
 /** Where an event of the batch is in the log, and how it came there when it is not by this batch. */
 interface Place {
+  /** Meaningless for what is exhausted, which is nowhere. */
   readonly seq: number;
-  readonly reservation?: 'replayed' | 'conflict';
+  readonly reservation?: 'replayed' | 'conflict' | 'exhausted';
 }
 
 export interface Plan {
   /** The events to write, in their order. */
   readonly fresh: readonly PreparedEvent[];
-  /** One for each event of the batch; undefined when no event has a key, so that all are fresh. */
+  /** One for each event of the batch; undefined when no event has a key or spends anything, so that all are fresh. */
   readonly places: readonly Place[] | undefined;
 }
 
-/** A SELECT of the batch's keys that are taken, with the semicolon before it; empty when the batch has none. */
+/** A SELECT of the batch's keys that are taken; empty when the batch has none. */
 export function takenStatement(events: readonly PreparedEvent[]): string {
   const keys = reservationsOf(events).map(({ keyHash }) => bytea(keyHash));
   if (keys.length === 0) return '';
-  return `; SELECT encode(key_hash, 'hex') AS key_hash, encode(body_hash, 'hex') AS body_hash, first_seq, records
+  return `SELECT encode(key_hash, 'hex') AS key_hash, encode(body_hash, 'hex') AS body_hash, first_seq, records
     FROM log_idempotency WHERE key_hash IN (${keys.join(', ')})
      AND reserved_at > now() - make_interval(secs => ${bounds.idempotencyKeptSec})
      AND EXISTS (SELECT 1 FROM audit_event WHERE seq = first_seq)`;
@@ -50,12 +52,19 @@ function reservationsOf(events: readonly PreparedEvent[]): Reservation[] {
 }
 
 /**
- * Sorts the events into those to write from `firstSeq` on and those whose key is taken. Of a batch that was written
+ * Sorts the events into those to write from `firstSeq` on, those whose key is taken and those not admitted. Of a batch that was written
  * before, with its own first sequence number, the same events are fresh again: their keys stand for exactly the places
  * that they would get.
  */
-export function planBatch(events: readonly PreparedEvent[], rows: readonly TakenRow[], firstSeq: number): Plan {
-  if (reservationsOf(events).length === 0) return { fresh: events, places: undefined };
+export function planBatch(
+  events: readonly PreparedEvent[],
+  rows: readonly TakenRow[],
+  firstSeq: number,
+  admits: Admits,
+): Plan {
+  const isPlain = ({ companions }: PreparedEvent) =>
+    companions?.reserves === undefined && companions?.spends === undefined;
+  if (events.every(isPlain)) return { fresh: events, places: undefined };
   const taken = takenKeys(rows);
   const fresh: PreparedEvent[] = [];
   const places: Place[] = [];
@@ -65,6 +74,10 @@ export function planBatch(events: readonly PreparedEvent[], rows: readonly Taken
     const standing = reservation === undefined ? undefined : taken.get(reservation.keyHash);
     if (reservation !== undefined && standing !== undefined && standing.firstSeq !== seq) {
       places.push(...group.map((_, index) => standingPlace(standing, reservation, index)));
+      continue;
+    }
+    if (!group.every((event, index) => admits(event, seq + index))) {
+      places.push(...group.map(() => ({ seq: -1, reservation: 'exhausted' as const })));
       continue;
     }
     if (reservation !== undefined) taken.set(reservation.keyHash, { ...reservation, firstSeq: seq });
@@ -106,14 +119,24 @@ export async function atPlaces(
   written: readonly CommittedEvent[],
 ): Promise<CommittedEvent[]> {
   const known = new Map(written.map((event) => [event.seq, event]));
-  const absent = new Set(places.map(({ seq }) => seq).filter((seq) => !known.has(seq)));
+  const absent = new Set(places.map(({ seq }) => seq).filter((seq) => seq >= 0 && !known.has(seq)));
   for (const event of await readRecords(client, [...absent])) known.set(event.seq, event);
   return places.map(({ seq, reservation }) => {
+    if (reservation === 'exhausted') return exhausted;
     const event = known.get(seq);
     if (event === undefined) throw new Error(`Record ${seq}, which an idempotency key stands for, is not there.`);
     return reservation === undefined ? event : { ...event, reservation };
   });
 }
+
+const exhausted: CommittedEvent = {
+  seq: -1,
+  eventId: '',
+  timeMs: 0,
+  cursor: '',
+  eventHash: '',
+  reservation: 'exhausted',
+};
 
 /** The records at these sequence numbers, as they were committed. */
 export async function readRecords(client: pg.Client, seqs: readonly number[]): Promise<CommittedEvent[]> {

@@ -113,15 +113,15 @@ export interface HourCount {
 }
 
 export interface StatisticsReader {
-  /** The last `hours` hours by the database's clock, the running minute included; of one team when it is named. */
-  readonly lastHours: (hours: number, filter: { readonly teamId?: string }) => Promise<Statistics>;
+  /** The last `hours` hours by the database's clock, the running minute included; of these teams when they are named. */
+  readonly lastHours: (hours: number, filter: { readonly teams?: readonly string[] }) => Promise<Statistics>;
 }
 
 export function createStatisticsReader(pool: pg.Pool): StatisticsReader {
-  return { lastHours: (hours, { teamId }) => lastHours(pool, hours, teamId) };
+  return { lastHours: (hours, { teams }) => lastHours(pool, hours, teams) };
 }
 
-async function lastHours(pool: pg.Pool, hours: number, teamId: string | undefined): Promise<Statistics> {
+async function lastHours(pool: pg.Pool, hours: number, teams: readonly string[] | undefined): Promise<Statistics> {
   const [clock] = await read<{ sec: string }>(pool, 'SELECT floor(extract(epoch FROM now()))::bigint AS sec');
   const toSec = (Math.floor(Number(clock?.sec) / minuteSec) + 1) * minuteSec;
   const fromSec = toSec - hours * hourSec;
@@ -129,8 +129,8 @@ async function lastHours(pool: pg.Pool, hours: number, teamId: string | undefine
   const rows = await read<{ hour: string; counter: string; value: string }>(
     pool,
     `SELECT start_sec - start_sec % ${hourSec} AS hour, counter, sum(value) AS value FROM log_rollup
-      WHERE (${parts.join(' OR ')}) AND ($1::text IS NULL OR team_id = $1) GROUP BY hour, counter`,
-    [teamId === undefined ? null : projectedKey(teamId)],
+      WHERE (${parts.join(' OR ')}) AND ($1::text[] IS NULL OR team_id = ANY($1)) GROUP BY hour, counter`,
+    [teams?.map(projectedKey) ?? null],
   );
   const counts = rows.map(({ hour, counter, value }) => ({ hourSec: Number(hour), counter, value: Number(value) }));
   return { fromSec, toSec, counts };

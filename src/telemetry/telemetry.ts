@@ -5,11 +5,13 @@
 import { type Logger, pino } from 'pino';
 import type { DenialReason } from '../core/denial.ts';
 import { createDeliveryTelemetry, type DeliveryTelemetry } from './delivery.ts';
+import { createLimitTelemetry, type LimitTelemetry } from './limits.ts';
 import { createMetrics, type Metrics, quantile } from './metrics.ts';
+import { createStreamTelemetry, type StreamTelemetry } from './stream.ts';
 
 export type Log = Logger;
 
-export interface Telemetry extends DeliveryTelemetry {
+export interface Telemetry extends DeliveryTelemetry, LimitTelemetry, StreamTelemetry {
   readonly log: Log;
   readonly requestAnswered: (request: {
     readonly method: string;
@@ -101,6 +103,8 @@ export function createTelemetry(options: {
       metrics.logRetentionDays.set(retentionDays ?? 0);
     },
     ...createDeliveryTelemetry(log, metrics.registry),
+    ...createStreamTelemetry(log, metrics.registry, metrics.activeSessions),
+    ...createLimitTelemetry(log, metrics.registry),
     isLogFailing: () => failing,
     async exposition() {
       return { contentType: metrics.registry.contentType, text: await metrics.registry.metrics() };

@@ -50,7 +50,7 @@ describe('a gateway with a witness', () => {
       return sizeOf(text) >= 1 && openNote(text, verifiers).verified.length === 2 ? text : undefined;
     });
     await eventually(async () => (await readFile(anchor, 'utf8').catch(() => '')).includes(JSON.stringify(note)));
-    expect((await gateway.send('/log/keys')).body).toEqual({ keys: [vkey] });
+    expect((await gateway.send('/log/keys')).body).toEqual({ keys: [vkey], retired: [] });
     expect((await gateway.send('/metrics')).text).toMatch(/^gateway_log_forked 0$/m);
     expect(gateway.logText()).not.toContain(skey);
   });

@@ -95,7 +95,10 @@ describe('a checkpoint', () => {
     const signer = await signerOn(log, { folder: gone });
     await append(3);
     await rm(gone, { recursive: true });
-    await expect(signer.checkpointer.covering(3)).rejects.toThrow('ENOENT');
+    await expect(signer.checkpointer.covering(3)).rejects.toMatchObject({
+      code: 'AUDIT_UNAVAILABLE',
+      cause: { code: 'ENOENT' },
+    });
     expect(await storedSizes()).toEqual([]);
     await mkdir(gone);
     expect((await signer.checkpointer.covering(3)).size).toBe(3);

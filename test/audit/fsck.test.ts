@@ -211,6 +211,54 @@ describe('fsck', () => {
     expect(report.faults).toHaveLength(200);
   });
 
+  describe('of outcomes', () => {
+    const word = (phase: string, intentId: string, closes = true) =>
+      prepared({ meta: { phase, intent_id: intentId }, ...(closes ? { companions: { closesIntent: intentId } } : {}) });
+
+    async function withIntent(): Promise<{ address: { url: string }; id: string }> {
+      const address = await freshLog();
+      const [id = ''] = await append(address, [
+        prepared({ meta: { phase: 'intent' }, companions: { opensIntent: true } }),
+      ]);
+      return { address, id };
+    }
+
+    it('accepts one, and what came late', async () => {
+      const { address, id } = await withIntent();
+      await append(address, [word('outcome', id)], [word('outcome', id), word('outcome', id)]);
+      expect(sentencesOf(await check(address))).toEqual([]);
+    });
+
+    it('sees a second one', async () => {
+      const { address, id } = await withIntent();
+      await append(address, [word('outcome', id)], [word('outcome', id, false)]);
+      expect(sentencesOf(await check(address))).toEqual([
+        `intents: Record 2 is an outcome of ${id}, which has one already or is no intent.`,
+      ]);
+    });
+
+    it('sees one of nothing', async () => {
+      const { address } = await withIntent();
+      await append(address, [word('outcome', 'ffffffff-ffff-7fff-bfff-ffffffffffff', false)]);
+      expect(sentencesOf(await check(address)).join()).toContain('intents: Record 1 is an outcome of ffffffff');
+    });
+
+    it('sees a late one that nothing was before', async () => {
+      const { address, id } = await withIntent();
+      await append(address, [word('late', id, false)], [word('outcome', id)]);
+      expect(sentencesOf(await check(address))).toEqual([
+        `intents: Record 1 says that it is late, but the intent ${id} had no outcome before it.`,
+      ]);
+    });
+
+    it('sees an outcome that is made a late one', async () => {
+      const { address, id } = await withIntent();
+      await append(address, [word('outcome', id)]);
+      await query(address.url, editRecord(1, '"phase":"outcome"', '"phase":"late"', true));
+      expect(sentencesOf(await check(address)).join()).toContain('intents: Record 1 says that it is late');
+    });
+  });
+
   it('sees a rewritten history by a checkpoint from outside alone', async () => {
     const note = await signHead(await writtenLog());
     const other = await freshLog();

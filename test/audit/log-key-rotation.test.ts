@@ -129,6 +129,11 @@ describe('talos log rotate-key', () => {
     await append(1);
     const last = await alone.checkpointer.covering(8);
     expect([isSignedBy(last.note, old), isSignedBy(last.note, fresh)]).toEqual([false, true]);
+    const { out: status } = await talos(['log', 'status']);
+    expect(status.split('\n').filter((line) => /^(?:retired )?key /.test(line))).toEqual([
+      `retired key ${old}`,
+      `key         ${fresh}`,
+    ]);
   });
 
   it('leaves the old key out of the file when others may know it', async () => {

@@ -12,6 +12,7 @@ import {
   wallClock,
 } from '../support/gateway.ts';
 import { openRaw, sendRaw } from '../support/http-raw.ts';
+import { adminToken } from '../support/identity.ts';
 import { tokenWith } from '../support/issuer.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
@@ -224,7 +225,7 @@ describe('constraints', () => {
     ['a schema hash of another schema', { schema_hash: `sha256:${'0'.repeat(64)}` }, 403],
     ['paths, and a call without any', { paths: ['/tmp/**'] }, 403],
     ['one that nobody knows', { whatever: 1 }, 403],
-    ['proof of possession', { bearer: false }, 403],
+    ['proof of possession', { bearer: false }, 401],
   ])('%s', async (_, constraints, status) => {
     const before = upstream.calls.length;
     const answer = await call('echo', { token: grant('tool:weather', { constraints }) });
@@ -333,9 +334,12 @@ describe('without bearer capabilities', () => {
       clock: wallClock(),
     });
     try {
-      const identity = grant('tool:weather', { sub: 'agent-1' });
+      const identity = adminToken({ sub: 'agent-1' });
       const send = (capability: string) =>
         callTool(own, 'echo', {}, { server: 'weather', token: identity, capability });
+      const bearer = await callTool(own, 'echo', {}, { server: 'weather', token: grant('tool:weather') });
+      expect(bearer.status).toBe(401);
+      expect(bearer.body).toMatchObject({ code: 'AUTH_INVALID', details: { denial_reason: 'SCOPE_MISMATCH' } });
       expect((await send(grant('tool:weather', { sub: 'agent-1' }))).status).toBe(200);
       const stolen = await send(grant('tool:weather', { sub: 'agent-2' }));
       expect(stolen.status).toBe(403);

@@ -38,8 +38,8 @@ const canaryEnv = {
   MCP_SERVER_GIT: 'https://git.example/mcp?api_key=canary-query',
   OLLAMA_URL: 'http://ollama/?token=canary-probe',
   REDIS_URL: 'redis://:canary-redis@r',
-  TALOS_MASTER_KEY: 'canary-master-key',
-  TALOS_KEY_PEPPER: 'canary-pepper',
+  TALOS_MASTER_KEY: `canary${'A'.repeat(37)}`,
+  TALOS_KEY_PEPPER: 'canary-pepper-canary-pepper-canary-pepper',
   TALOS_UNKNOWN_TOKEN: 'canary-unknown',
   HEADER_TOKEN: 'canary-filled-in',
 };

@@ -22,6 +22,33 @@ describe('production', () => {
     expect(load(development).config.servers).toEqual([]);
   });
 
+  it.each([
+    ['a short pepper', { TALOS_API_KEY_PEPPER: 'x'.repeat(31) }, /^TALOS_API_KEY_PEPPER is too short for production/],
+    [
+      'an issuer without an audience',
+      { TALOS_OIDC_ISSUER: 'https://i.example' },
+      /^TALOS_OIDC_ISSUER needs the audience/,
+    ],
+    [
+      'an audience without an issuer',
+      { AUTH_ADMIN_AUDIENCE: 'a' },
+      /^AUTH_ADMIN_AUDIENCE is of no use without an issuer/,
+    ],
+    ['keys without an issuer', { AUTH_ADMIN_JWKS_URL: 'https://i.example/keys' }, /^AUTH_ADMIN_JWKS_URL is of no use/],
+    [
+      'an issuer without TLS',
+      { TALOS_OIDC_ISSUER: 'http://i.example', TALOS_OIDC_AUDIENCE: 'a' },
+      /^TALOS_OIDC_ISSUER must be an https/,
+    ],
+    [
+      'keys of an issuer without TLS',
+      { TALOS_OIDC_ISSUER: 'https://i.example', TALOS_OIDC_AUDIENCE: 'a', TALOS_OIDC_JWKS_URL: 'http://i.example/k' },
+      /^TALOS_OIDC_JWKS_URL must be an https/,
+    ],
+  ])('refuses %s', (_, env, sentence) => {
+    expect(refusal({ ...soundEnv, ...env })).toEqual([expect.stringMatching(sentence)]);
+  });
+
   it('does not complain of a missing server beside one that is refused', () => {
     expect(refusal({ ...without('MCP_SERVER_GIT'), MCP_SERVER_X: 'nowhere' })).toHaveLength(1);
   });

@@ -51,6 +51,14 @@ const sizes: Cases = {
   bad: ['0', '80%', '80 g', '1,5GB', 'all', '-1', 'null'],
 };
 
+const counts: Cases = {
+  good: [
+    ['1', 1],
+    ['1000000', 1_000_000],
+  ],
+  bad: ['0', '-1', '1000001', '1.5', '5/second', 'all'],
+};
+
 const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, Cases>> = {
   mode: {
     good: [
@@ -79,6 +87,7 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
   },
   dataDir: { good: [['/var/lib/talos', '/var/lib/talos']], bad: ['a\0b'] },
   toolRegistryFile: { good: [['/etc/talos/tools.json', '/etc/talos/tools.json']], bad: ['a\0b'] },
+  issuerKeyFile: { good: [['/etc/talos/issuer.pem', '/etc/talos/issuer.pem']], bad: ['a\0b'] },
   logKeyFile: { good: [['/etc/talos/log.key', '/etc/talos/log.key']], bad: ['a\0b'] },
   logOrigin: {
     good: [['gateway.example.com/audit', 'gateway.example.com/audit']],
@@ -141,6 +150,25 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
     bad: ['1048575', '1.5GiB', '-1GiB', '1GiBs', 'GiB', '1e9', '0x100000', '9999999TiB', 'unlimited'],
   },
   auditUrl: urls,
+  apiKeyPepper: { good: [['v5Kx1QeXb9rPz7Lm', 'v5Kx1QeXb9rPz7Lm']], bad: [' v5Kx1QeXb9rPz7Lm', 'v5Kx1QeXb9rPz7Lm\n'] },
+  attestationKeys: {
+    good: [[`${didKey},${trustedDid}`, [didKey, trustedDid]]],
+    bad: ['did:web:example.com', 'did:talos:00', '*', 'agent-1'],
+  },
+  oidcIssuer: urls,
+  oidcAudience: texts,
+  oidcJwksUrl: urls,
+  oidcAlgorithms: {
+    good: [
+      ['rs256', ['RS256']],
+      ['ES512, EdDSA,ES512', ['ES512', 'EdDSA']],
+    ],
+    bad: ['HS256', 'none', 'RS256 ES256', 'dir', 'constructor', 'RS256,HS512'],
+  },
+  oidcPrincipalClaim: texts,
+  oidcTeamClaim: texts,
+  oidcPermissionsClaim: texts,
+  publicUrl: urls,
   storeSizeWarn: sizes,
   storeSizeStop: sizes,
   auditRetentionDays: {
@@ -173,6 +201,14 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
       '[secret]',
     ],
   },
+  secretsKey: {
+    good: [
+      ['11'.repeat(32), '11'.repeat(32)],
+      [`a:${'11'.repeat(32)},b:${'22'.repeat(32)}`, `a:${'11'.repeat(32)},b:${'22'.repeat(32)}`],
+    ],
+    bad: ['short', '11'.repeat(31), `a:${'11'.repeat(32)},a:${'22'.repeat(32)}`, `:${'11'.repeat(32)}`],
+  },
+  secretsKeyFile: { good: [['/etc/talos/secrets.key', '/etc/talos/secrets.key']], bad: ['a\0b'] },
   trustedIssuers: {
     good: [
       [trustedDid, [trustedDid]],
@@ -186,6 +222,32 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
       trustedDid.toUpperCase(),
       '*',
     ],
+  },
+  rateLimit: booleans,
+  rateLimitIpRps: counts,
+  rateLimitIpBurst: counts,
+  rateLimitKeyRps: counts,
+  rateLimitKeyBurst: counts,
+  rateLimitRoutes: {
+    good: [
+      ['mcp.tools.call 20/second burst 40', ['mcp.tools.call 20/second burst 40']],
+      ['mcp.tools.call  5/hour,events.submit 1/day', ['mcp.tools.call 5/hour burst 5', 'events.submit 1/day burst 1']],
+    ],
+    bad: [
+      'mcp.tools.call',
+      '20/second',
+      'mcp.tools 20/second',
+      'mcp.tools.call 20',
+      'constructor 1/day',
+      'mcp.tools.call=1/day',
+    ],
+  },
+  redisUrl: {
+    good: [
+      ['redis://h', 'redis://h'],
+      ['rediss://u:p%40@h:6380/3', 'rediss://u:p%40@h:6380/3'],
+    ],
+    bad: ['h:6379', 'http://h', 'redis://', 'redis://h:port', 'redis://u:a b@h', 'redis://h/name', 'redis://h/1/2'],
   },
   requireCapability: booleans,
   bearerCapabilities: booleans,
@@ -256,6 +318,9 @@ const caseList = Object.entries(cases) as [keyof typeof cases, Cases][];
 function around(key: SettingKey): Readonly<Record<string, string>> {
   if (key === 'mode') return {};
   if (key === 'logWitnessQuorum') return { ...development, TALOS_LOG_WITNESSES: `${witnessKey} http://w.example` };
+  if (key === 'oidcIssuer') return { ...development, TALOS_OIDC_AUDIENCE: 'a' };
+  if (key === 'oidcAudience') return { ...development, TALOS_OIDC_ISSUER: 'http://i.example' };
+  if (key === 'oidcJwksUrl') return { ...around('oidcAudience'), TALOS_OIDC_AUDIENCE: 'a' };
   return key === 'auditIpHmacKeyId' ? { ...development, AUDIT_IP_HMAC_KEY: 'k' } : development;
 }
 

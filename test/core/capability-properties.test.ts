@@ -5,6 +5,7 @@ import { grantCapability } from '../../src/core/capability-grant.ts';
 import { type Denial, denialReasons, isDenial } from '../../src/core/denial.ts';
 import { didSet } from '../../src/core/did.ts';
 import type { JsonObject } from '../../src/core/json.ts';
+import { chainOf, childToken, rootToken } from '../support/delegation.ts';
 import { testNowSec, tokenOfText, tokenWith, trustedIssuer } from '../support/issuer.ts';
 
 const trustedIssuers = didSet([trustedIssuer.did]);
@@ -54,7 +55,74 @@ describe('a token that was changed', () => {
   });
 });
 
+describe('a chain that was changed', () => {
+  it('never verifies with any single bit flipped, of whichever link', async () => {
+    const chain = chainOf(2);
+    const bytes = Buffer.from(chain, 'base64url');
+    const bit = fc.nat({ max: bytes.length * 8 - 1 });
+    await fc.assert(
+      fc.asyncProperty(bit, async (at) => {
+        const changed = Buffer.from(bytes);
+        changed.writeUInt8(changed.readUInt8(at >> 3) ^ (1 << (at & 7)), at >> 3);
+        await expectDenial(changed.toString('base64url'));
+      }),
+      { numRuns: 1_500 },
+    );
+  });
+
+  it('never verifies with the links of two chains mixed', async () => {
+    const roots = [rootToken(), rootToken({ scope: 'tool:git' }), rootToken({ exp: testNowSec + 5 })];
+    const link = fc.constantFrom(...roots, chainOf(1), chainOf(2), good, 'parent', '');
+    await fc.assert(
+      fc.asyncProperty(fc.array(link, { minLength: 1, maxLength: 5 }), async (parents) => {
+        // Nobody here is the subject of any of them.
+        await expectDenial(childToken(trustedIssuer, parents));
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
 describe('what strangers may send', () => {
+  it('is denied and never throws: three parts', async () => {
+    const part = fc.oneof(
+      fc.json().map(tokenOfText),
+      fc.constantFrom('', tokenOfText('{"alg":"EdDSA"}'), 'A'.repeat(86)),
+    );
+    const token = fc.array(part, { minLength: 2, maxLength: 4 }).map((parts) => parts.join('.'));
+    await fc.assert(fc.asyncProperty(token, expectDenial), { numRuns: 1_000 });
+  });
+
+  it('is denied and never throws: claims of the other forms with wrong values', async () => {
+    const names = [
+      'version',
+      'id',
+      'issuer',
+      'subject',
+      'scope',
+      'exp',
+      'nonce',
+      'issued_at',
+      'expires_at',
+      'signature',
+    ];
+    const value = fc.oneof(
+      fc.jsonValue(),
+      fc.constantFrom('1.0', 1, trustedIssuer.did, testNowSec, 'tool:*', '2023-11-14T22:13:20Z', 'A'.repeat(86)),
+      fc.array(fc.record({ tool: fc.string(), actions: fc.array(fc.string()) })),
+    );
+    const claims = fc.dictionary(fc.constantFrom(...names), value);
+    await fc.assert(
+      fc.asyncProperty(
+        claims.map((object) => tokenOfText(JSON.stringify(object))),
+        expectDenial,
+      ),
+      {
+        numRuns: 2_000,
+      },
+    );
+  });
+
   it('is denied and never throws: text', async () => {
     await fc.assert(fc.asyncProperty(fc.string({ maxLength: 300 }), expectDenial), { numRuns: 2_000 });
   });

@@ -1,13 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { checkValidityNow, type VerifiedCapability, verifyCapability } from '../../src/core/capability.ts';
 import { decodeCapability } from '../../src/core/capability-claims.ts';
-import { grantCapability } from '../../src/core/capability-grant.ts';
+import { delegateCapability, grantCapability } from '../../src/core/capability-grant.ts';
 import { type Denial, isDenial } from '../../src/core/denial.ts';
 import { didSet } from '../../src/core/did.ts';
 import { TalosError } from '../../src/core/errors.ts';
 import { anyValue } from '../../src/core/scope.ts';
+import { chainOf, childToken, holders, rootToken } from '../support/delegation.ts';
 import {
   goodClaims,
+  jwsOf,
   signedText,
   strangeIssuer,
   testNowSec,
@@ -39,7 +41,7 @@ async function refused(token: string, changes: Partial<typeof options> = {}): Pr
 describe('verifyCapability', () => {
   it('accepts a good token and says what is in it', async () => {
     const token = tokenWith({ constraints: { team_id: 'red', method: 'get_forecast' }, nbf: testNowSec - 50 });
-    expect(await accepted(token)).toEqual({
+    const link = {
       hash: expect.stringMatching(/^[0-9a-f]{64}$/),
       issuer: trustedIssuer.did,
       subject: 'did:talos:agent',
@@ -49,6 +51,15 @@ describe('verifyCapability', () => {
       issuedAtSec: testNowSec - 100,
       notBeforeSec: testNowSec - 50,
       expiresAtSec: testNowSec + 3_500,
+    };
+    const { teamId, ...own } = { ...link };
+    const capability = await accepted(token);
+    expect(capability).toEqual({
+      ...own,
+      teamId,
+      requiresPossession: false,
+      ancestors: [capability.hash],
+      links: [{ ...own, hash: capability.hash }],
     });
   });
 
@@ -62,8 +73,8 @@ describe('verifyCapability', () => {
   });
 
   it('gives one token one hash, however its JSON is laid out', async () => {
-    const { claims } = decodeCapability(tokenWith(), 10_000) as { claims: object };
-    const laidOut = tokenOfText(JSON.stringify(Object.fromEntries(Object.entries(claims).reverse()), undefined, 2));
+    const { object } = decodeCapability(tokenWith(), 10_000) as { object: object };
+    const laidOut = tokenOfText(JSON.stringify(Object.fromEntries(Object.entries(object).reverse()), undefined, 2));
     expect((await accepted(laidOut)).hash).toBe((await accepted(tokenWith())).hash);
   });
 
@@ -192,5 +203,163 @@ describe('grantCapability', () => {
     ['a life beyond the calendar', { ttlSec: 1e12 }],
   ])('does not sign %s', (_, changes) => {
     expect(() => grantCapability({ ...grant, ...changes })).toThrow(TalosError);
+  });
+});
+
+describe('the forms of a token', () => {
+  const until = { exp: testNowSec + 3_500 };
+  const subject = holders[0].did;
+
+  it('reads the published schema: tool → server, actions → tools', async () => {
+    const claims = {
+      version: '1.0',
+      issuer: trustedIssuer.did,
+      subject,
+      scope: [
+        { tool: 'files', actions: ['read', 'a:b*'] },
+        { tool: 'git', actions: ['log'] },
+      ],
+      ...until,
+      nonce: 'unique-nonce-12345678',
+      metadata: { purpose: 'a test', constraints: { read_only: true } },
+    };
+    const token = tokenOfText(signedText(claims, trustedIssuer, 'signature'));
+    expect(await accepted(token)).toMatchObject({
+      id: 'unique-nonce-12345678',
+      subject,
+      scopes: [
+        { server: 'files', method: 'read' },
+        { server: 'files', method: 'a:b*' },
+        { server: 'git', method: 'log' },
+      ],
+      constraints: { read_only: true },
+      issuedAtSec: 0,
+    });
+  });
+
+  it('takes a star in the published schema for a name and not for a wildcard', async () => {
+    const claims = { version: '1.0', issuer: trustedIssuer.did, subject, ...until, nonce: 'unique-nonce-12345678' };
+    const tokenFor = (tool: string) =>
+      tokenOfText(signedText({ ...claims, scope: [{ tool, actions: ['*'] }] }, trustedIssuer, 'signature'));
+    expect((await accepted(tokenFor('files'))).scopes).toEqual([{ server: 'files', method: '*' }]);
+    expect(await refused(tokenFor('*'))).toMatchObject({ detail: 'scope_malformed' });
+  });
+
+  it('reads the form of the protocol text, with its times', async () => {
+    const claims = {
+      id: 'cap_0123456789abcdef01234567',
+      version: 1,
+      issuer: trustedIssuer.did,
+      subject: 'did:talos:agent',
+      scope: 'tool:weather',
+      issued_at: '2023-11-14T23:13:20.250+01:00',
+      expires_at: '2023-11-14T23:13:20Z',
+      constraints: {},
+      delegatable: false,
+      delegation_chain: [],
+    };
+    expect(await accepted(tokenOfText(signedText(claims, trustedIssuer, 'signature')))).toMatchObject({
+      id: claims.id,
+      issuedAtSec: 1_700_000_000,
+      expiresAtSec: 1_700_003_600,
+    });
+  });
+
+  it('reads a compact JWS', async () => {
+    const token = jwsOf({ ...goodClaims(), jti: 'one', aud: 'talos-gateway' }, { alg: 'EdDSA', typ: 'JWT', kid: 'k' });
+    expect(await accepted(token)).toMatchObject({ id: 'one', subject: 'did:talos:agent' });
+    expect((await accepted(token)).hash).not.toBe((await accepted(tokenWith())).hash);
+  });
+});
+
+describe('delegation', () => {
+  const [first, second] = holders;
+
+  it('accepts three links and knows all of them', async () => {
+    const capability = await accepted(chainOf(3));
+    expect(capability.links.map(({ subject }) => subject)).toEqual(holders.map(({ did }) => did));
+    expect(capability.ancestors).toEqual(capability.links.map(({ hash }) => hash));
+    expect(capability.hash).toBe(capability.ancestors.at(-1));
+  });
+
+  it('reads the same chain whether its parents are named once or again', async () => {
+    const root = rootToken();
+    const mid = childToken(first, [root], { sub: second.did, delegatable: true });
+    const bare = childToken(first, [], { sub: second.did, delegatable: true });
+    const chains = [[mid], [root, mid], [root, bare]].map((parents) => childToken(second, parents));
+    for (const token of chains) {
+      expect((await accepted(token)).links.map(({ issuer }) => issuer)).toEqual([
+        trustedIssuer.did,
+        first.did,
+        second.did,
+      ]);
+    }
+  });
+
+  it('accepts an issuer in the other spelling of the subject', async () => {
+    const sub = [...didSet([first.did])].find((did) => did !== first.did) ?? '';
+    expect((await accepted(childToken(first, [rootToken({ sub })]))).issuer).toBe(first.did);
+  });
+
+  it('ends with its shortest link and begins with its latest', async () => {
+    const root = rootToken({ exp: testNowSec + 50, nbf: testNowSec - 5 });
+    const child = childToken(first, [root], { exp: testNowSec + 40, constraints: { nbf: testNowSec - 7 } });
+    expect(await accepted(child)).toMatchObject({ expiresAtSec: testNowSec + 40, notBeforeSec: testNowSec - 5 });
+  });
+
+  it.each([
+    ['the last link', {}, { constraints: { bearer: false } }],
+    ['the root', { constraints: { bearer: false } }, {}],
+  ])('demands possession when %s does', async (_, ofRoot, ofChild) => {
+    expect((await accepted(childToken(first, [rootToken(ofRoot)], ofChild))).requiresPossession).toBe(true);
+  });
+
+  it('lets a child narrow every team to one', async () => {
+    const root = rootToken({ constraints: { team_id: '*' } });
+    expect((await accepted(childToken(first, [root], { constraints: { team_id: 'red' } }))).teamId).toBe('red');
+    expect((await accepted(childToken(first, [root]))).teamId).toBe('default');
+  });
+
+  it('trusts a link that was signed by a trusted issuer no more than any other', async () => {
+    const token = tokenOfText(signedText({ ...goodClaims(), delegation_chain: [rootToken()] }));
+    expect(await refused(token)).toMatchObject({ reason: 'DELEGATION_INVALID', detail: 'issuer_not_subject' });
+  });
+});
+
+describe('delegateCapability', () => {
+  const [first, second, third] = holders;
+  const terms = { subject: second.did, nowSec: testNowSec, ttlSec: 100_000, privateKey: first.privateKey };
+
+  it('makes a child that verifies, for the same team and no longer than its parent', async () => {
+    const parent = rootToken({ constraints: { team_id: 'red', paths: ['/a/**'] } });
+    const child = await accepted(delegateCapability({ ...terms, parent, constraints: { read_only: true } }));
+    expect(child).toMatchObject({ teamId: 'red', expiresAtSec: testNowSec + 3_500, subject: second.did });
+    expect(child.links.map(({ constraints }) => constraints)).toEqual([
+      { team_id: 'red', paths: ['/a/**'] },
+      { team_id: 'red', read_only: true },
+    ]);
+  });
+
+  it('passes a child on', async () => {
+    const parent = delegateCapability({ ...terms, parent: rootToken(), delegatable: true });
+    const token = delegateCapability({
+      ...terms,
+      parent,
+      privateKey: second.privateKey,
+      subject: third.did,
+      scope: 'tool:weather/method:get_forecast',
+    });
+    expect((await accepted(token)).links).toHaveLength(3);
+  });
+
+  it.each([
+    ['a parent that is none', { parent: 'nonsense' }],
+    ['a parent that may not be passed on', { parent: rootToken({ delegatable: false }) }],
+    ['the key of somebody else', { privateKey: third.privateKey }],
+    ['a wider scope', { scope: 'tool:*' }],
+    ['another team', { parent: rootToken({ constraints: { team_id: 'red' } }), constraints: { team_id: 'blue' } }],
+    ['the fourth link', { parent: chainOf(3), privateKey: holders[3].privateKey }],
+  ])('does not sign %s', (_, changes) => {
+    expect(() => delegateCapability({ ...terms, parent: rootToken(), ...changes })).toThrow(TalosError);
   });
 });

@@ -218,3 +218,32 @@ function garbage(): fc.Arbitrary<string> {
   const pieces = fc.oneof(fc.constantFrom(...fragments), fc.string({ unit: 'binary', maxLength: 2 }));
   return fc.array(pieces, { maxLength: 14 }).map((parts) => parts.join(''));
 }
+
+describe('too many values', () => {
+  const list = (count: number) => `[${Array.from({ length: count }, () => '0').join(',')}]`;
+
+  it.each([
+    ['a list', list(3), 4],
+    ['an object', '{"a":1,"b":{"c":[]}}', 4],
+    ['texts, words and numbers', '["a",true,null,1]', 5],
+  ])('are counted with what they are in: %s', (_, text, count) => {
+    const exact = { max: count, used: 0 };
+    expect(parseJsonStrict(text, { values: exact })).toEqual(JSON.parse(text));
+    expect(exact.used).toBe(count);
+    expect(thrown(() => parseJsonStrict(text, { values: { max: count - 1, used: 0 } }))).toMatchObject({
+      code: 'PAYLOAD_TOO_LARGE',
+      message: `The JSON holds more than ${count - 1} values. Send it in parts.`,
+    });
+  });
+
+  it('are counted over all texts that share the count', () => {
+    const values = { max: 5, used: 0 };
+    parseJsonStrict(list(2), { values });
+    expect(thrown(() => parseJsonStrict(list(2), { values }))).toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+  });
+
+  it('are refused where nobody says how many are', () => {
+    expect(parseJsonStrict(list(99_999))).toHaveLength(99_999);
+    expect(thrown(() => parseJsonStrict(list(100_000)))).toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+  });
+});

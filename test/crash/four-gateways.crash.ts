@@ -7,7 +7,7 @@
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
-import { startReconciler } from '../../src/audit/reconciler.ts';
+import { type Reconciler, type ReconcilerOptions, startReconciler } from '../../src/audit/reconciler.ts';
 import { createRecorder } from '../../src/audit/recorder.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import type { DatabaseAddress } from '../../src/storage/db.ts';
@@ -39,6 +39,8 @@ const silenceMsMax = 15_000;
 it('loses nothing that was acknowledged', { timeout: (3 * seconds + 240) * 1000 }, async () => {
   const cluster = await startCluster();
   const startedAtMs = performance.now();
+  // Far less patient than a gateway: whoever is stopped for five seconds finds its intents closed when it wakes.
+  const watcher = openReconciler(cluster.store.connection, { intervalMs: 1_000, silentMs: 2_000 });
   const load = startLoad(cluster, dice(seed));
   const faults = startFaults(cluster, dice(seed + 1));
   await delay(seconds * 1000);
@@ -47,6 +49,7 @@ it('loses nothing that was acknowledged', { timeout: (3 * seconds + 240) * 1000 
   await faults.stop();
   await load.stop();
   const settledMs = performance.now() - startedAtMs - loadMs;
+  await watcher.close();
   await endGateways(cluster);
   const { connection } = cluster.store;
   const closedAfterwards = await closeOpenIntents(connection);
@@ -93,25 +96,32 @@ async function endGateways({ nodes }: Cluster): Promise<void> {
 
 /** What a gateway does with the intents of others that fell silent; here it knows that nobody is left. */
 async function closeOpenIntents(address: DatabaseAddress): Promise<number> {
+  const { reconcile, close } = openReconciler(address, { intervalMs: 3_600_000, silentMs: 0 });
+  let closed = 0;
+  for (let round = -1; round !== 0; closed += round) round = await reconcile(0);
+  await close();
+  return closed;
+}
+
+function openReconciler(
+  address: DatabaseAddress,
+  times: Pick<ReconcilerOptions, 'intervalMs' | 'silentMs'>,
+): Pick<Reconciler, 'reconcile' | 'close'> {
   const pool = openReadPool(address);
   const writer = createLogWriter(address);
   const telemetry = createTelemetry({ level: 'silent' });
   const recorder = createRecorder({ writer, clock: systemClock, telemetry });
-  await recorder.ensureWritable();
-  const reconciler = startReconciler({
-    intents: createIntentStore(pool),
-    writerId: writer.writerId,
-    recorder,
-    intervalMs: 3_600_000,
-    silentMs: 0,
-    log: telemetry.log,
-  });
-  let closed = 0;
-  for (let round = -1; round !== 0; closed += round) round = await reconciler.reconcile(0);
-  await reconciler.close();
-  await recorder.close();
-  await pool.end();
-  return closed;
+  const { writerId } = writer;
+  const intents = createIntentStore(pool);
+  const reconciler = startReconciler({ ...times, intents, writerId, recorder, log: telemetry.log });
+  return {
+    reconcile: reconciler.reconcile,
+    async close() {
+      await reconciler.close();
+      await recorder.close();
+      await pool.end();
+    },
+  };
 }
 
 interface Run {
@@ -144,6 +154,7 @@ function summary({ loadMs, settledMs, records, closedAfterwards, zombiesEnded, l
     ['writes that reached the tool', verdict.upstreamWrites],
     ['intents: recorded, closed as unknown', `${verdict.intents}, ${verdict.unknownOutcomes}`],
     ['  of these after the end', closedAfterwards],
+    ['  known after all, too late to count', verdict.lateWords],
     ['kills, inside a transaction', `${counts.kills}, ${counts.killsInTransaction}`],
     ['  by moment', moments.join(', ')],
     ['stops of 5 s, inside a transaction', `${counts.stops}, ${counts.stopsInTransaction}`],

@@ -13,6 +13,8 @@ export interface Verdict {
   readonly storedUnacknowledged: number;
   readonly intents: number;
   readonly unknownOutcomes: number;
+  /** What a gateway knew of a call after another one had closed its intent. */
+  readonly lateWords: number;
   readonly upstreamWrites: number;
 }
 
@@ -21,13 +23,12 @@ export function judge(records: readonly CheckedRecord[], ledger: Ledger, upstrea
   const seqs = seqsByNumber(records, faults);
   const stored = ledger.groups.map((group) => judgeGroup(group, records, seqs, faults));
   judgeCheckpoints(records, ledger, faults);
-  const { intents, unknownOutcomes } = judgeIntents(records, faults);
+  const intents = judgeIntents(records, faults);
   const upstreamWrites = judgeUpstream(records, ledger, upstream, faults);
   return {
     faults,
     storedUnacknowledged: stored.reduce((sum, count) => sum + count, 0),
-    intents,
-    unknownOutcomes,
+    ...intents,
     upstreamWrites,
   };
 }
@@ -77,16 +78,22 @@ function judgeCheckpoints(records: readonly CheckedRecord[], { checkpoints }: Le
   }
 }
 
-/** Every intent has exactly one outcome. */
+/** Every intent has exactly one outcome, and what came late stands behind it. */
 function judgeIntents(
   records: readonly CheckedRecord[],
   faults: string[],
-): { intents: number; unknownOutcomes: number } {
+): Pick<Verdict, 'intents' | 'unknownOutcomes' | 'lateWords'> {
   const outcomes = new Map<string, number>();
   let unknownOutcomes = 0;
+  let lateWords = 0;
   for (const record of records) {
-    const { intent_id: intentId, reason } = metaOf(record);
+    const { intent_id: intentId, phase, reason } = metaOf(record);
     if (typeof intentId !== 'string') continue;
+    if (phase === 'late') {
+      lateWords++;
+      if (!outcomes.has(intentId)) faults.push(`record ${record.seq} is late, and nothing was before it`);
+      continue;
+    }
     outcomes.set(intentId, (outcomes.get(intentId) ?? 0) + 1);
     if (reason === 'gateway_restart') unknownOutcomes++;
   }
@@ -95,7 +102,7 @@ function judgeIntents(
     const count = outcomes.get(eventId) ?? 0;
     if (count !== 1) faults.push(`intent ${eventId} has ${count} outcomes`);
   }
-  return { intents: intents.length, unknownOutcomes };
+  return { intents: intents.length, unknownOutcomes, lateWords };
 }
 
 /** No write reached the tool server without an intent on record, and every answer names a record. */

@@ -149,17 +149,6 @@ describe('an item', () => {
     for (const other of await itemsOf(gateway, 'outcome=DENY')) expect(other['denial_reason']).toMatch(/./);
   });
 
-  it('of nobody has no team', async () => {
-    const answer = await gateway.send('/api/events', { json: { event_type: 'a', actor: 'anonymous', action: 'b' } });
-    const item = await itemAt(answer);
-    expect(item['principal']).toEqual({
-      id: 'anonymous',
-      type: 'ANONYMOUS',
-      auth_mode: 'anonymous',
-      principal_id: 'anonymous',
-    });
-  });
-
   async function itemAt(answer: Answer): Promise<JsonObject> {
     const ref = answer.headers.get('x-talos-audit-ref');
     return (await gateway.send(`/api/events/${ref}`)).body['item'] as JsonObject;

@@ -95,12 +95,6 @@ describe('an event', () => {
     expect(Object.keys(meta).sort()).toEqual(['action', 'event_type', 'submitted_by']);
   });
 
-  it('of the actor "anonymous" is nobody\'s', async () => {
-    const { record, item } = await submitted({ ...plain, actor: 'anonymous' });
-    expect(record['principal']).toEqual({ auth_mode: 'anonymous', principal_id: 'anonymous' });
-    expect(item['agent_id']).toBe('anonymous');
-  });
-
   it('may use the longest texts there are', async () => {
     const long = 'ü'.repeat(200);
     const { record, meta } = await submitted({
@@ -239,10 +233,22 @@ describe('a record of the gateway', () => {
     expect(item['hashes']).toEqual({ event_hash: item['event_hash'] });
   });
 
+  it.each(['gateway', 'anonymous'])('cannot be forged by the actor %s', async (actor) => {
+    const before = await itemsOf(gateway);
+    const event = { event_type: 'a', actor, action: 'b' };
+    const alone = await gateway.send('/api/events', { json: event });
+    const among = await gateway.send('/api/events/batch', { json: [{ ...event, actor: 'agent-1' }, event] });
+    for (const { status, body, text } of [alone, among]) {
+      expect({ status, code: body['code'] }).toEqual({ status: 400, code: 'INVALID_REQUEST' });
+      expect(text).toContain(`actor must not be ${actor}`);
+    }
+    expect(await itemsOf(gateway)).toEqual(before);
+  });
+
   it('cannot be forged by the fields of an event', async () => {
     const { record, meta } = await submitted({
       event_type: 'mcp_tool_call',
-      actor: 'gateway',
+      actor: 'Gateway',
       action: 'mcp.tools.call',
       resource: 'weather/get_forecast',
     });
@@ -360,7 +366,7 @@ describe('a batch', () => {
   ])('is refused soon, whatever it holds: %s', async (_, type, raw) => {
     const started = performance.now();
     const answer = await gateway.send('/api/events/batch', { raw, headers: { 'content-type': type } });
-    expect([400, 422]).toContain(answer.status);
+    expect([400, 413, 422]).toContain(answer.status);
     expect(performance.now() - started).toBeLessThan(15_000);
   });
 
@@ -369,6 +375,29 @@ describe('a batch', () => {
       Array.from({ length: 8 }, () => gateway.send('/api/events/batch', { json: events(300) })),
     );
     for (const answer of answers) expectRow(answer, 300);
+  });
+});
+
+describe('a body of very many values', () => {
+  const metadata = (count: number) => ({ list: Array.from({ length: count }, () => 0) });
+  const lines = (count: number) =>
+    Array.from({ length: 10 }, () => JSON.stringify({ ...plain, metadata: metadata(count) }));
+  const ndjson = { 'content-type': 'application/x-ndjson' };
+
+  it.each([
+    ['an event', '/api/events', () => JSON.stringify({ ...plain, metadata: metadata(100_000) }), {}, 100_000],
+    ['a batch', '/api/events/batch', () => `[${lines(25_000).join()}]`, {}, 250_000],
+    ['a batch of lines', '/api/events/batch', () => lines(25_000).join('\n'), ndjson, 250_000],
+  ])('is refused, and says how many it may have: %s', async (_, path, body, headers, max) => {
+    const answer = await gateway.send(path, { raw: body(), headers });
+    expect(answer.status).toBe(413);
+    expect(answer.body).toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+    expect(answer.text).toContain(`more than ${max} values`);
+  });
+
+  it('is taken below that', async () => {
+    const answer = await gateway.send('/api/events/batch', { raw: lines(24_990).join('\n'), headers: ndjson });
+    expect(answer.status).toBe(200);
   });
 });
 

@@ -16,6 +16,7 @@ const options = {
   trustedProxies: [],
   tls: undefined,
   isShuttingDown: () => false,
+  failureOf: async (thrown: unknown) => thrown,
 };
 
 let app: App;

@@ -284,7 +284,10 @@ describe('a server that', () => {
 describe('what is in flight', () => {
   it('is bounded: one call more is refused at once and not sent', async () => {
     const scripted = await startScripted(mcpScript({ era: 'bare', calls: { hang: () => undefined } }).respond);
-    const { server } = serverOf({ transport: 'jsonrpc', url: scripted.url }, { bounds: { upstreamInFlightMax: 3 } });
+    const { server } = serverOf(
+      { transport: 'jsonrpc', url: scripted.url },
+      { bounds: { upstreamInFlightMax: 3, upstreamQueueMax: 0 } },
+    );
     const leaving = new AbortController();
     const held = Array.from({ length: 3 }, () => failureOf(call(server, 'hang', {}, { signal: leaving.signal })));
     expect(await failureOf(call(server, 'hang'))).toMatchObject({ code: 'UPSTREAM_BUSY', dispatched: false });

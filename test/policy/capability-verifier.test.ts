@@ -72,7 +72,7 @@ describe('CapabilityVerifier', () => {
   });
 
   it('forgets the token that was used longest ago when it is full', async () => {
-    const verifier = verifierAt(standingClock(), 2);
+    const verifier = verifierAt(standingClock(), { entriesMax: 2 });
     const [a, b, c] = ['a', 'b', 'c'].map((sub) => tokenWith({ sub })) as [string, string, string];
     for (const token of [a, b, a, c, a]) await verifier.authorityOf(token);
     expect(verifier.stats).toEqual({ size: 2, hits: 2, misses: 3, evictions: 1 });

@@ -2,9 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { anonymous } from '../../src/core/principal.ts';
 import type { ScopeRequest } from '../../src/core/scope.ts';
-import { constraintNames, type ToolFacts } from '../../src/policy/constraints.ts';
+import type { Authority } from '../../src/policy/authority.ts';
+import { constraintFault, constraintNames, type ToolFacts } from '../../src/policy/constraints.ts';
 import {
+  type Asker,
   type Decision,
   decideAction,
   decideByName,
@@ -18,6 +21,9 @@ const production: PolicyMode = { development: false, requireCapability: false };
 const development: PolicyMode = { development: true, requireCapability: false };
 const strictDevelopment: PolicyMode = { development: true, requireCapability: true };
 
+/** A caller that brings nothing but a capability, or not even that. */
+const by = (authority: Authority | undefined): Asker => ({ principal: anonymous, authority });
+
 const hashOf = (digit: string) => `sha256:${digit.repeat(64)}`;
 const readTool: ToolFacts = { class: 'read', schemaHash: hashOf('a'), definitionHash: hashOf('b') };
 const call: ScopeRequest = { server: 'weather', method: 'get_forecast' };
@@ -28,7 +34,7 @@ async function decide(
   mode = production,
 ): Promise<Decision> {
   const authority = await authorityOf(given.scope ?? 'tool:weather', given.constraints);
-  const byName = decideByName(given.request ?? call, authority, mode);
+  const byName = decideByName(given.request ?? call, by(authority), mode);
   return byName.allow ? decideCall(byName, given.tool ?? readTool, given.args ?? {}) : byName;
 }
 
@@ -36,31 +42,31 @@ const refusal = (detail: string) => ({ allow: false, denial: { reason: 'SCOPE_MI
 
 describe('without a capability', () => {
   it('denies in production', () => {
-    expect(decideByName(call, undefined, production)).toMatchObject({ denial: { reason: 'NO_CAPABILITY' } });
-    expect(decideReach('weather', undefined, production)).toMatchObject({ denial: { reason: 'NO_CAPABILITY' } });
-    expect(decideAction('events.read', 'read', undefined, production)).toMatchObject({ allow: false });
+    expect(decideByName(call, by(undefined), production)).toMatchObject({ denial: { reason: 'NO_CAPABILITY' } });
+    expect(decideReach('weather', by(undefined), production)).toMatchObject({ denial: { reason: 'NO_CAPABILITY' } });
+    expect(decideAction('events.read', 'read', by(undefined), production)).toMatchObject({ allow: false });
   });
 
   it('denies in production, whatever else is set', () => {
-    expect(decideByName(call, undefined, { development: false, requireCapability: true }).allow).toBe(false);
+    expect(decideByName(call, by(undefined), { development: false, requireCapability: true }).allow).toBe(false);
   });
 
   it('denies in development when one is demanded', () => {
-    expect(decideByName(call, undefined, strictDevelopment)).toMatchObject({ denial: { reason: 'NO_CAPABILITY' } });
+    expect(decideByName(call, by(undefined), strictDevelopment)).toMatchObject({ denial: { reason: 'NO_CAPABILITY' } });
   });
 
   it('lets through in development', () => {
-    const byName = decideByName(call, undefined, development);
+    const byName = decideByName(call, by(undefined), development);
     expect(byName).toEqual({ allow: true });
     if (byName.allow) expect(decideCall(byName, { class: 'unclassified' }, {})).toEqual({ allow: true });
-    expect(decideAction('events.write', 'write', undefined, development)).toEqual({ allow: true });
+    expect(decideAction('events.write', 'write', by(undefined), development)).toEqual({ allow: true });
   });
 });
 
 describe('with a capability', () => {
   it('allows what its scope covers and says by which authority', async () => {
     const authority = await authorityOf('tool:weather/method:get_forecast');
-    expect(decideByName(call, authority, production)).toEqual({ allow: true, authority });
+    expect(decideByName(call, by(authority), production)).toEqual({ allow: true, authority });
   });
 
   it('allows when one of several scopes covers', async () => {
@@ -113,8 +119,6 @@ describe('constraints', () => {
     ['tool', { tool: '*' }, {}],
     ['method', { method: 'get' }, {}],
     ['method', { method: 'GET_FORECAST' }, {}],
-    ['allowed_tools', { allowed_tools: ['other'] }, {}],
-    ['allowed_tools', { allowed_tools: ['*'] }, {}],
     ['schema_hash', { schema_hash: hashOf('c') }, {}],
     ['definition_hash', { definition_hash: hashOf('a') }, {}],
     ['paths', docs, {}],
@@ -165,12 +169,20 @@ describe('constraints', () => {
     expect(await decide({ constraints })).toMatchObject(refusal('constraint_unknown'));
   });
 
-  it.each(['rate_limit', 'max_calls', 'input_schema'])('%s cannot be enforced, so it refuses', async (name) => {
-    expect(await decide({ constraints: { [name]: {} } })).toMatchObject(refusal(`constraint_unsupported:${name}`));
+  it.each([['other'], ['*']])('refuses a tool that is not on the list of %s as one that nobody knows', async (name) => {
+    expect(await decide({ constraints: { allowed_tools: [name] } })).toMatchObject({
+      allow: false,
+      denial: { reason: 'UNKNOWN_TOOL', detail: 'constraint:allowed_tools' },
+    });
   });
 
-  it('refuses where possession must be proven', async () => {
-    expect(await decide({ constraints: { bearer: false } })).toMatchObject(refusal('proof_of_possession_required'));
+  it('refuses an input_schema that nobody can compile', () => {
+    expect(constraintFault('input_schema', {})).toBe('constraint_unsupported:input_schema');
+  });
+
+  it('leaves the proof of possession to whoever knows the caller', async () => {
+    expect((await authorityOf('tool:weather', { bearer: false })).capability.requiresPossession).toBe(true);
+    expect((await authorityOf('tool:weather', { bearer: true })).capability.requiresPossession).toBe(false);
   });
 
   it.each<[string, JsonValue]>([
@@ -180,6 +192,25 @@ describe('constraints', () => {
     ['method', true],
     ['method', {}],
     ['method', 'x'.repeat(257)],
+    ['bearer', 'false'],
+    ['rate_limit', 100],
+    ['rate_limit', '100'],
+    ['rate_limit', '0/hour'],
+    ['rate_limit', '100/fortnight'],
+    ['rate_limit', '1.5/hour'],
+    ['max_calls', 0],
+    ['max_calls', '5'],
+    ['max_calls', -1],
+    ['input_schema', true],
+    ['input_schema', 'string'],
+    ['input_schema', { type: 'nonsense' }],
+    ['input_schema', { $ref: 'https://example.com/schema.json' }],
+    ['input_schema', { $schema: 'https://example.com/dialect' }],
+    ['input_schema', { maxLenght: 5 }],
+    ['input_schema', { properties: { a: { format: 'email' } } }],
+    ['input_schema', { properties: { a: { pattern: '^(a+)+$' } } }],
+    ['input_schema', { properties: { a: { pattern: '(' } } }],
+    ['input_schema', { $async: true }],
     ['allowed_tools', []],
     ['allowed_tools', 'get_forecast'],
     ['allowed_tools', ['get_forecast', 7]],
@@ -206,7 +237,7 @@ describe('constraints', () => {
 
   it('refuses by name already when a constraint can never be met, before the catalog is asked', async () => {
     const authority = await authorityOf('tool:weather', { paths: [] });
-    expect(decideByName(call, authority, production).allow).toBe(false);
+    expect(decideByName(call, by(authority), production).allow).toBe(false);
   });
 
   it('are those of the documentation', async () => {
@@ -221,7 +252,9 @@ describe('constraints', () => {
 describe('decideAction', () => {
   it('allows an action that is granted by name, or with the whole gateway', async () => {
     for (const scope of ['tool:gateway/method:events.read', 'tool:gateway', 'tool:gateway/method:*']) {
-      expect(decideAction('events.read', 'read', await authorityOf(scope), production)).toMatchObject({ allow: true });
+      expect(decideAction('events.read', 'read', by(await authorityOf(scope)), production)).toMatchObject({
+        allow: true,
+      });
     }
   });
 
@@ -229,8 +262,8 @@ describe('decideAction', () => {
     'refuses to read events with %s',
     async (scope) => {
       const authority = await authorityOf(scope);
-      expect(decideAction('events.read', 'read', authority, production)).toMatchObject(refusal('scope'));
-      expect(decideAction('events.read', 'read', authority, development)).toMatchObject(refusal('scope'));
+      expect(decideAction('events.read', 'read', by(authority), production)).toMatchObject(refusal('scope'));
+      expect(decideAction('events.read', 'read', by(authority), development)).toMatchObject(refusal('scope'));
     },
   );
 
@@ -240,21 +273,23 @@ describe('decideAction', () => {
     ['read_only', { read_only: true }],
   ])('refuses a write that %s cannot allow', async (name, constraints) => {
     const authority = await authorityOf('tool:gateway', constraints);
-    expect(decideAction('events.write', 'write', authority, production)).toMatchObject(refusal(`constraint:${name}`));
+    expect(decideAction('events.write', 'write', by(authority), production)).toMatchObject(
+      refusal(`constraint:${name}`),
+    );
   });
 
   it('allows a read to a capability that only reads', async () => {
     const authority = await authorityOf('tool:gateway', { read_only: true });
-    expect(decideAction('events.read', 'read', authority, production)).toMatchObject({ allow: true });
+    expect(decideAction('events.read', 'read', by(authority), production)).toMatchObject({ allow: true });
   });
 });
 
 describe('decideReach', () => {
   it('asks for any grant on the server', async () => {
     const authority = await authorityOf('tool:weather/method:get_forecast');
-    expect(decideReach('weather', authority, production)).toEqual({ allow: true, authority });
-    expect(decideReach('git', authority, production)).toMatchObject(refusal('scope'));
-    expect(decideReach('git', authority, development)).toMatchObject(refusal('scope'));
-    expect(decideReach('gateway', await authorityOf('tool:*'), production)).toMatchObject(refusal('scope'));
+    expect(decideReach('weather', by(authority), production)).toEqual({ allow: true, authority });
+    expect(decideReach('git', by(authority), production)).toMatchObject(refusal('scope'));
+    expect(decideReach('git', by(authority), development)).toMatchObject(refusal('scope'));
+    expect(decideReach('gateway', by(await authorityOf('tool:*')), production)).toMatchObject(refusal('scope'));
   });
 });

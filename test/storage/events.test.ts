@@ -157,13 +157,13 @@ describe('filters', () => {
   const filters: readonly (readonly [EventFilter])[] = [
     [{ outcome: 'denied' }],
     [{ agentId: 'agent-x' }],
-    [{ teamId: 'team-x' }],
+    [{ teams: ['team-x'] }],
     [{ sessionId: 's-x' }],
     [{ correlationId: 'c-x' }],
     [{ eventType: 'e-x' }],
     [{ serverId: 'v-x' }],
     [{ tool: 't-x' }],
-    [{ outcome: 'denied', agentId: 'agent-x', teamId: 'team-x', sessionId: 's-x', serverId: 'v-x', tool: 't-x' }],
+    [{ outcome: 'denied', agentId: 'agent-x', teams: ['team-x'], sessionId: 's-x', serverId: 'v-x', tool: 't-x' }],
   ];
 
   it.each(filters)('%j finds what has it, and nothing that has another value or none', async (filter) => {
@@ -179,9 +179,10 @@ describe('filters', () => {
   it.each(filters)('%j is not a prefix, a pattern or a case-blind comparison', async (filter) => {
     const { reader, add } = await timedLog();
     await add(full);
-    const [key, value] = Object.entries(filter)[0] as [string, string];
+    const [key, given] = Object.entries(filter)[0] as [string, string | string[]];
+    const value = String(given);
     for (const wrong of [value.slice(0, -1), `${value}y`, value.toUpperCase(), '%', '*', '', ' ']) {
-      expect(await reader.count({ ...filter, [key]: wrong })).toBe(0);
+      expect(await reader.count({ ...filter, [key]: Array.isArray(given) ? [wrong] : wrong })).toBe(0);
     }
   });
 
@@ -288,11 +289,13 @@ describe('teams', () => {
       principal: { authMode: 'anonymous' },
       meta: { n: 3 },
     });
-    expect(numbersIn((await reader.list({ filter: { teamId: 'red' }, limit: 9 })).events)).toEqual([1]);
-    expect(await reader.count({ teamId: 'red' })).toBe(1);
-    expect(await reader.get(mine?.eventId ?? '', { teamId: 'red' })).toBeDefined();
-    expect(await reader.get(theirs?.eventId ?? '', { teamId: 'red' })).toBeUndefined();
-    expect(await reader.get(nobodys?.eventId ?? '', { teamId: 'red' })).toBeUndefined();
+    expect(numbersIn((await reader.list({ filter: { teams: ['red'] }, limit: 9 })).events)).toEqual([1]);
+    expect(await reader.count({ teams: ['red'] })).toBe(1);
+    expect(await reader.count({ teams: ['red', 'blue', 'green'] })).toBe(2);
+    expect(await reader.count({ teams: [] })).toBe(0);
+    expect(await reader.get(mine?.eventId ?? '', { teams: ['red'] })).toBeDefined();
+    expect(await reader.get(theirs?.eventId ?? '', { teams: ['red'] })).toBeUndefined();
+    expect(await reader.get(nobodys?.eventId ?? '', { teams: ['red'] })).toBeUndefined();
     expect(await reader.get(theirs?.eventId ?? '', {})).toBeDefined();
   });
 });

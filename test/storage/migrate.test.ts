@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { afterEach, describe, expect, inject, it } from 'vitest';
-import { migrate } from '../../src/storage/migrate.ts';
+import { migrate, migrateOrCheck } from '../../src/storage/migrate.ts';
 import { checkLog } from '../support/log-checker.ts';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
+import { as, createRoledDatabase, type RoledDatabase } from '../support/roles.ts';
 
 const databases: TestDatabase[] = [];
 
@@ -112,5 +113,113 @@ describe('migrate', () => {
   it('rejects when there is no such database', async () => {
     const url = inject('testPostgresUrl').replace(/\/[^/?]*(\?.*)?$/, '/no_such_database$1');
     await expect(migrate({ url })).rejects.toThrow('database "no_such_database" does not exist');
+  });
+});
+
+describe('migrate with roles', () => {
+  const roled: RoledDatabase[] = [];
+  afterEach(async () => {
+    for (const database of roled.splice(0)) await database.drop();
+  });
+
+  async function empty(): Promise<RoledDatabase> {
+    const database = await createRoledDatabase({ isEmpty: true });
+    roled.push(database);
+    return database;
+  }
+
+  const ownersOf = (url: string) =>
+    query(
+      url,
+      `SELECT DISTINCT relowner::regrole::text AS owner FROM pg_class WHERE relnamespace = 'public'::regnamespace
+       UNION SELECT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace`,
+    );
+  const rightsIn = (url: string) =>
+    query(url, "SELECT relname, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1");
+
+  it('hands over a database that was migrated without, and changes nothing the second time', async () => {
+    const { admin, prefix } = await empty();
+    await migrate({ url: admin });
+    await migrate({ url: admin }, { rolePrefix: prefix });
+    expect(await ownersOf(admin)).toEqual([{ owner: `${prefix}_owner` }]);
+    const before = await rightsIn(admin);
+    expect(await migrate({ url: admin }, { rolePrefix: prefix })).toMatchObject({ owner: `${prefix}_owner` });
+    expect(await rightsIn(admin)).toEqual(before);
+    expect(await checkLog({ url: admin })).toEqual([]);
+  });
+
+  it('puts back rights that were changed by hand, for every member of the owner', async () => {
+    const { admin, owner, prefix } = await empty();
+    await migrate({ url: admin }, { rolePrefix: prefix });
+    const before = await rightsIn(admin);
+    await query(
+      admin,
+      `GRANT UPDATE (next_seq) ON log_head TO ${prefix}_writer; GRANT ALL ON audit_event TO PUBLIC;
+       REVOKE ALL ON log_writer FROM ${prefix}_writer; GRANT EXECUTE ON FUNCTION log_extend_to TO PUBLIC`,
+    );
+    await migrateOrCheck({ url: owner }, 'write');
+    expect(await rightsIn(admin)).toEqual(before);
+    expect(
+      await query(
+        admin,
+        `SELECT has_column_privilege('${prefix}_writer', 'log_head', 'next_seq', 'UPDATE') AS head,
+                has_function_privilege('${prefix}_reader', 'log_extend_to(bigint)', 'EXECUTE') AS extend`,
+      ),
+    ).toEqual([{ head: false, extend: false }]);
+  });
+
+  it('lets a member of the owner make the database, which then belongs to the owner', async () => {
+    const { admin, owner, writer, prefix } = await empty();
+    await expect(migrateOrCheck({ url: owner }, 'write')).rejects.toThrow('run `talos migrate` as the owner');
+    await query(admin, `GRANT CREATE ON SCHEMA public TO ${prefix}_owner`);
+    await migrateOrCheck({ url: owner }, 'write');
+    expect(await ownersOf(admin)).toEqual([{ owner: `${prefix}_o` }]);
+    // Nobody asked for the roles in this database.
+    await expect(migrateOrCheck({ url: writer }, 'write')).rejects.toThrow('This user may not use the database');
+    await migrate({ url: admin }, { rolePrefix: prefix });
+    expect(await ownersOf(admin)).toEqual([{ owner: `${prefix}_owner` }]);
+    await migrateOrCheck({ url: writer }, 'write');
+  });
+
+  it('needs no superuser, only one who may make roles and owns the schema', async () => {
+    const { admin, prefix } = await empty();
+    const chief = `${prefix}_o`;
+    await query(admin, `ALTER ROLE ${chief} CREATEROLE; ALTER SCHEMA public OWNER TO ${chief}`);
+    const made = `${prefix}_made`;
+    try {
+      await migrate({ url: as(admin, chief) }, { rolePrefix: made });
+      expect(await ownersOf(admin)).toEqual([{ owner: `${made}_owner` }]);
+      expect(await migrate({ url: as(admin, chief) })).toMatchObject({ owner: `${made}_owner` });
+    } finally {
+      await query(
+        admin,
+        `ALTER SCHEMA public OWNER TO CURRENT_USER; DROP OWNED BY ${made}_owner, ${made}_writer, ${made}_reader CASCADE`,
+      );
+      await query(admin, `DROP ROLE ${made}_owner, ${made}_writer, ${made}_reader`);
+    }
+  });
+
+  it('says so when the user may not make roles, and leaves the database as it was', async () => {
+    const { admin, writer, prefix } = await empty();
+    await migrate({ url: admin });
+    const before = await rightsIn(admin);
+    await expect(migrate({ url: writer }, { rolePrefix: prefix })).rejects.toThrow(
+      `The user ${prefix}_w could not make the roles, and nothing was granted`,
+    );
+    expect(await rightsIn(admin)).toEqual(before);
+  });
+
+  it('takes no rights from another database of the server, and gives none to its roles', async () => {
+    const [one, other] = [await empty(), await empty()];
+    await migrate({ url: one.admin }, { rolePrefix: one.prefix });
+    await migrate({ url: other.admin }, { rolePrefix: other.prefix });
+    const guest = as(other.admin, `${one.prefix}_w`);
+    await expect(migrateOrCheck({ url: guest }, 'write')).rejects.toThrow('This user may not use the database');
+  });
+
+  it.each(['', 'A', 'a-b', '1a', 'a"b', 'pg;', 'a'.repeat(49)])('refuses the prefix "%s"', async (rolePrefix) => {
+    const { admin } = await empty();
+    await expect(migrate({ url: admin }, { rolePrefix })).rejects.toThrow('cannot begin the names of roles');
+    expect(await tablesOf(admin)).toEqual([]);
   });
 });

@@ -78,7 +78,7 @@ describe('counts of periods', () => {
         const expected = rows.filter(
           (row) => Number(row.ms) >= fromMs && Number(row.ms) < toMs && (teamId ?? row.team_id) === row.team_id,
         );
-        const counted = await reader.count({ fromMs, toMs, ...(teamId === undefined ? {} : { teamId }) });
+        const counted = await reader.count({ fromMs, toMs, ...(teamId === undefined ? {} : { teams: [teamId] }) });
         expect(counted).toBe(expected.length);
       }),
       { numRuns: 400 },
@@ -184,7 +184,7 @@ describe('counters', () => {
     );
     await checkLog(address);
     const reader = createEventReader(poolOn(address));
-    for (const teamId of hostileTexts) expect(await reader.count({ teamId })).toBe(1);
+    for (const teamId of hostileTexts) expect(await reader.count({ teams: [teamId] })).toBe(1);
   });
 
   it('count a batch that is tried again once', async () => {
@@ -229,9 +229,9 @@ describe('the last hours', () => {
       'record.success': 2,
       'record.denied': 1,
     });
-    const ofBlue = await statistics.lastHours(1, { teamId: 'blue' });
+    const ofBlue = await statistics.lastHours(1, { teams: ['blue'] });
     expect(ofBlue.counts).toEqual([{ hourSec: expect.any(Number), counter: 'record.denied', value: 1 }]);
-    expect((await statistics.lastHours(1, { teamId: 'green' })).counts).toEqual([]);
+    expect((await statistics.lastHours(1, { teams: ['green'] })).counts).toEqual([]);
   });
 
   it('end where they begin: what is a minute older is out', async () => {

@@ -2,7 +2,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { encodeBase64url } from '../../src/core/base64url.ts';
 import { canonicalize } from '../../src/core/canonical-json.ts';
-import type { UnsignedClaims } from '../../src/core/capability-claims.ts';
+import type { UnsignedClaims } from '../../src/core/capability-forms.ts';
 import { didKeyFromPublicKey } from '../../src/core/did.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 
@@ -42,10 +42,16 @@ export function goodClaims(changes: Partial<UnsignedClaims> = {}): UnsignedClaim
 }
 
 /** Signs any object, well-formed or not, as the claims of a token. */
-export function signedText(claims: object, issuer: TestIssuer = trustedIssuer): string {
+export function signedText(claims: object, issuer: TestIssuer = trustedIssuer, key = 'sig'): string {
   const unsigned = claims as JsonObject;
   const sig = encodeBase64url(sign(null, Buffer.from(canonicalize(unsigned)), issuer.privateKey));
-  return canonicalize({ ...unsigned, sig } as JsonValue);
+  return canonicalize({ ...unsigned, [key]: sig } as JsonValue);
+}
+
+/** The same as a compact JWS. */
+export function jwsOf(claims: object, header: object = { alg: 'EdDSA' }, issuer: TestIssuer = trustedIssuer): string {
+  const input = [header, claims].map((part) => tokenOfText(JSON.stringify(part))).join('.');
+  return `${input}.${encodeBase64url(sign(null, Buffer.from(input), issuer.privateKey))}`;
 }
 
 export function tokenOfText(text: string): string {

@@ -234,7 +234,7 @@ class WireLink implements Link {
 }
 
 const queries: readonly (readonly [Step, RegExp])[] = [
-  ['commit', /^COPY audit_event/],
+  ['commit', /^SET LOCAL talos\.head/],
   ['durability', /set_config\('synchronous_commit'/],
   ['limits', /^SET idle_in_transaction/],
   ['tidy', /^DELETE FROM log_writer/],
@@ -247,7 +247,8 @@ const queries: readonly (readonly [Step, RegExp])[] = [
 ];
 
 function isCopy(data: Buffer): boolean {
-  return data.subarray(5, 5 + 'COPY audit_event'.length).toString('latin1') === 'COPY audit_event';
+  const start = 'SET LOCAL talos.head';
+  return data.subarray(5, 5 + start.length).toString('latin1') === start;
 }
 
 function messageEnd(data: Buffer, from: number): number | undefined {

@@ -2,10 +2,20 @@
  * Tokens that no gateway may accept, each wrong in one way and right in every other: where that is possible the
  * signature is the trusted issuer's own, so that nothing but the named fault can be the reason.
  */
-import type { UnsignedClaims } from '../../src/core/capability-claims.ts';
+import type { UnsignedClaims } from '../../src/core/capability-forms.ts';
 import type { DenialReason } from '../../src/core/denial.ts';
 import type { JsonObject } from '../../src/core/json.ts';
-import { goodClaims, signedText, strangeIssuer, testNowSec, tokenOfText, tokenWith, trustedIssuer } from './issuer.ts';
+import { chainOf, childToken, holders, rootToken } from './delegation.ts';
+import {
+  goodClaims,
+  jwsOf,
+  signedText,
+  strangeIssuer,
+  testNowSec,
+  tokenOfText,
+  tokenWith,
+  trustedIssuer,
+} from './issuer.ts';
 
 export interface WrongToken {
   readonly name: string;
@@ -56,8 +66,8 @@ const malformedTexts: readonly WrongToken[] = [
   forged('not UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d]).toString('base64url'), 'token_malformed'),
   forged('nested too deep', tokenOfText(`${'['.repeat(64)}${']'.repeat(64)}`), 'token_malformed'),
   forged('oversized', 'A'.repeat(16 * 1024 + 1), 'token_too_large'),
-  forged('a JWS', 'eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJ4In0.c2ln', 'unsupported_form'),
-  forged('an unsigned JWS', 'eyJhbGciOiJub25lIn0.eyJpc3MiOiJ4In0.', 'unsupported_form'),
+  forged('a JWS', 'eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJ4In0.c2ln', 'claim_missing:sub'),
+  forged('an unsigned JWS', 'eyJhbGciOiJub25lIn0.eyJpc3MiOiJ4In0.', 'jws_header'),
 ];
 
 const profileFaults: readonly WrongToken[] = [
@@ -113,37 +123,106 @@ function withSpareBits(text: string): string {
   });
 }
 
+const claimsOfA = {
+  version: '1.0',
+  issuer: trustedIssuer.did,
+  subject: 'did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK',
+  scope: [{ tool: 'weather', actions: ['get_forecast'] }],
+  exp: testNowSec + 3_500,
+  nonce: 'unique-nonce-12345678',
+};
+
+const claimsOfB = {
+  id: 'cap_0123456789abcdef01234567',
+  version: 1,
+  issuer: trustedIssuer.did,
+  subject: 'did:talos:agent',
+  scope: 'tool:weather',
+  issued_at: '2023-11-14T22:13:20Z',
+  expires_at: '2033-11-14T22:13:20Z',
+};
+
+function otherForm(name: string, claims: object, detail: string): WrongToken {
+  return forged(name, tokenOfText(signedText(claims, trustedIssuer, 'signature')), detail);
+}
+
 const otherForms: readonly WrongToken[] = [
-  forged(
-    'the form with `issuer` and a list of scopes',
-    tokenOfText(
-      JSON.stringify({
-        version: '1.0',
-        issuer: trustedIssuer.did,
-        subject: 'did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK',
-        scope: [{ tool: 'weather', actions: ['get_forecast'] }],
-        exp: testNowSec + 3_500,
-        nonce: 'unique-nonce-12345678',
-        signature: 'A'.repeat(86),
-      }),
+  ...[claimsOfA, claimsOfB].map((claims) =>
+    forged(
+      `the form of version ${claims.version}, with the signature of nobody`,
+      tokenOfText(JSON.stringify({ ...claims, signature: 'A'.repeat(86) })),
+      'signature_wrong',
     ),
-    'unsupported_form',
+  ),
+  otherForm('a form of another version', { ...claimsOfA, version: '1.1' }, 'unsupported_form'),
+  otherForm('a version that is a text where it is a number', { ...claimsOfB, version: '1' }, 'unsupported_form'),
+  otherForm('form A with a claim more', { ...claimsOfA, delegatable: true }, 'claim_unknown'),
+  otherForm('form A with a short nonce', { ...claimsOfA, nonce: 'short' }, 'claim_malformed:nonce'),
+  otherForm('form A with another kind of DID', { ...claimsOfA, subject: 'did:talos:a' }, 'claim_malformed:subject'),
+  otherForm(
+    'form A with actions that are no list',
+    { ...claimsOfA, scope: [{ tool: 'a', actions: 'b' }] },
+    'claim_malformed:scope',
+  ),
+  otherForm(
+    'form A with more in its scope',
+    { ...claimsOfA, scope: [{ tool: 'a', actions: [], x: 1 }] },
+    'claim_malformed:scope',
+  ),
+  otherForm('form A with metadata that is a text', { ...claimsOfA, metadata: 'x' }, 'claim_malformed:metadata'),
+  otherForm(
+    'form A with constraints that are a list',
+    { ...claimsOfA, metadata: { constraints: [] } },
+    'claim_malformed:metadata',
+  ),
+  otherForm('form B without an id', { ...claimsOfB, id: '' }, 'claim_malformed:id'),
+  otherForm(
+    'form B with seconds as time',
+    { ...claimsOfB, expires_at: testNowSec + 3_500 },
+    'claim_malformed:expires_at',
+  ),
+  otherForm(
+    'form B with a day that there is not',
+    { ...claimsOfB, expires_at: '2033-02-30T00:00:00Z' },
+    'claim_malformed:expires_at',
+  ),
+  otherForm(
+    'form B with a time without zone',
+    { ...claimsOfB, expires_at: '2033-02-01T00:00:00' },
+    'claim_malformed:expires_at',
+  ),
+  otherForm('form B with a claim of form C', { ...claimsOfB, sub: 'did:talos:other' }, 'claim_unknown'),
+  forged(
+    'form B with its signature in the other alphabet',
+    tokenOfText(JSON.stringify({ ...claimsOfB, signature: `${'A'.repeat(85)}+` })),
+    'claim_malformed:signature',
   ),
   forged(
-    'the form with `id` and ISO times',
-    tokenOfText(
-      JSON.stringify({
-        id: 'cap_0123456789abcdef01234567',
-        version: 1,
-        issuer: trustedIssuer.did,
-        subject: 'did:talos:agent',
-        scope: 'tool:weather',
-        issued_at: '2023-11-14T22:13:20Z',
-        expires_at: '2033-11-14T22:13:20Z',
-        signature: 'A'.repeat(86),
-      }),
-    ),
-    'unsupported_form',
+    'form B with a padded signature',
+    tokenOfText(JSON.stringify({ ...claimsOfB, signature: `${'A'.repeat(86)}==` })),
+    'claim_malformed:signature',
+  ),
+];
+
+const jws = jwsOf(goodClaims());
+
+const jwsFaults: readonly WrongToken[] = [
+  forged('a JWS of four parts', `${jws}.e30`, 'token_malformed'),
+  forged('a JWS of two parts', jws.slice(0, jws.lastIndexOf('.')), 'token_malformed'),
+  forged('a JWS with an empty signature', jws.slice(0, jws.lastIndexOf('.') + 1), 'claim_malformed:sig'),
+  forged('a JWS with a padded part', jws.replace('.', '=.'), 'token_malformed'),
+  forged('a JWS without algorithm', jwsOf(goodClaims(), { alg: 'none' }), 'jws_header'),
+  forged('a JWS under a shared secret', jwsOf(goodClaims(), { alg: 'HS256' }), 'jws_header'),
+  forged('a JWS that brings its key', jwsOf(goodClaims(), { alg: 'EdDSA', jwk: {} }), 'jws_header'),
+  forged('a JWS with an extension', jwsOf(goodClaims(), { alg: 'EdDSA', crit: ['b64'], b64: false }), 'jws_header'),
+  forged('a JWS for somebody else', jwsOf({ ...goodClaims(), aud: 'another-service' }), 'claim_malformed:aud'),
+  forged('a JWS with a claim more', jwsOf({ ...goodClaims(), admin: true }), 'claim_unknown'),
+  forged('a JWS with a null', jwsOf({ ...goodClaims(), nbf: null }), 'token_malformed'),
+  forged('a JWS by another key', jwsOf(goodClaims(), { alg: 'EdDSA' }, strangeIssuer), 'signature_wrong'),
+  forged(
+    'a JWS with another payload',
+    jws.replace(/\.[^.]+\./, `.${tokenOfText(JSON.stringify(goodClaims({ scope: 'tool:*' })))}.`),
+    'signature_wrong',
   ),
 ];
 
@@ -199,19 +278,98 @@ const meaningless: readonly WrongToken[] = [
   detail: 'scope_malformed',
 }));
 
+function brokenChain(name: string, token: string, detail: string): WrongToken {
+  return { name, token, reason: 'DELEGATION_INVALID', detail };
+}
+
+const [first, second, third, fourth] = holders;
+const root = rootToken();
+const mid = childToken(first, [root], { sub: second.did, delegatable: true });
+const tampered = tokenOfText(Buffer.from(root, 'base64url').toString().replace('tool:weather', 'tool:*'));
+
 const delegated: readonly WrongToken[] = [
+  brokenChain('a parent that is no token', tokenWith({ delegation_chain: ['parent'] }), 'chain_malformed'),
+  brokenChain('a parent named by its id', childToken(first, ['cap_0123456789abcdef01234567']), 'chain_malformed'),
+  brokenChain('passed on four times', childToken(fourth, [chainOf(3)]), 'chain_too_long'),
+  brokenChain('four parents in one list', childToken(first, [root, root, root, root]), 'chain_too_long'),
+  brokenChain(
+    'a parent that may not be passed on',
+    childToken(first, [rootToken({ delegatable: false })]),
+    'not_delegatable',
+  ),
+  brokenChain(
+    'a parent that does not say so',
+    childToken(second, [childToken(first, [root], { sub: second.did })]),
+    'not_delegatable',
+  ),
+  brokenChain('issued by somebody else than the subject', childToken(second, [root]), 'issuer_not_subject'),
+  brokenChain('a subject that is no key', childToken(first, [rootToken({ sub: 'agent-1' })]), 'issuer_not_subject'),
+  brokenChain('a link left out', childToken(third, [root, mid]), 'issuer_not_subject'),
+  brokenChain('every server of one', childToken(first, [root], { scope: 'tool:*' }), 'scope_widened'),
+  brokenChain(
+    'the gateway itself of every server',
+    childToken(first, [rootToken({ scope: 'tool:*' })], { scope: 'tool:gateway' }),
+    'scope_widened',
+  ),
+  brokenChain('a scope more', childToken(first, [root], { scope: 'tool:weather tool:git' }), 'scope_widened'),
+  brokenChain('every tool of one', childToken(first, [rootToken({ scope: 'tool:weather/method:a' })]), 'scope_widened'),
+  brokenChain(
+    'the server of its tools',
+    childToken(first, [rootToken({ scope: 'tool:weather/method:*' })]),
+    'scope_widened',
+  ),
+  brokenChain(
+    'a scope of a parent without any',
+    childToken(first, [rootToken({ scope: 'nonsense' })]),
+    'scope_widened',
+  ),
+  brokenChain('a longer life', childToken(first, [root], { exp: testNowSec + 3_501 }), 'expiry_later'),
+  brokenChain(
+    'another team',
+    childToken(first, [rootToken({ constraints: { team_id: 'red' } })], { constraints: { team_id: 'blue' } }),
+    'team_changed',
+  ),
+  brokenChain('no team', childToken(first, [rootToken({ constraints: { team_id: 'red' } })]), 'team_changed'),
+  brokenChain('every team', childToken(first, [root], { constraints: { team_id: '*' } }), 'team_changed'),
+  brokenChain(
+    'a root of a stranger',
+    childToken(first, [
+      tokenOfText(signedText(goodClaims({ iss: strangeIssuer.did, sub: first.did, delegatable: true }), strangeIssuer)),
+    ]),
+    'root_untrusted',
+  ),
+  brokenChain('a parent that was changed', childToken(first, [tampered]), 'parent_signature_wrong'),
+  brokenChain(
+    'parents that contradict each other',
+    childToken(second, [rootToken({ exp: testNowSec + 3_499 }), mid]),
+    'chain_inconsistent',
+  ),
+  forged(
+    'a child that somebody else signed',
+    tokenOfText(
+      signedText({ ...goodClaims({ iss: first.did, scope: 'tool:weather' }), delegation_chain: [root] }, second),
+    ),
+    'signature_wrong',
+  ),
   {
-    name: 'a delegation chain',
-    token: tokenWith({ delegation_chain: ['parent'] }),
-    reason: 'DELEGATION_INVALID',
-    detail: 'delegation_unsupported',
+    name: 'a parent that expired',
+    token: childToken(first, [rootToken({ exp: testNowSec - 60 })], { exp: testNowSec - 60 }),
+    reason: 'EXPIRED',
   },
+  {
+    name: 'a parent that does not count yet',
+    token: childToken(first, [rootToken({ constraints: { nbf: testNowSec + 61 } })]),
+    reason: 'SCOPE_MISMATCH',
+    detail: 'not_yet_valid',
+  },
+  forged('a parent of the future', childToken(first, [rootToken({ iat: testNowSec + 61 })]), 'issued_in_future'),
 ];
 
 export const wrongTokens: readonly WrongToken[] = [
   ...malformedTexts,
   ...profileFaults,
   ...otherForms,
+  ...jwsFaults,
   ...falseTokens,
   ...untimely,
   ...meaningless,

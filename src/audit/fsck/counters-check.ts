@@ -2,6 +2,7 @@
  * The counters of the statistics, derived again from the records as they pass by in the order of their time, and
  * compared with the stored ones a day at a time.
  */
+import { isCountedPhase } from '../../core/audit-event.ts';
 import { type Countable, countsOf, recordCounters } from '../../core/counters.ts';
 import type { JsonObject, JsonValue } from '../../core/json.ts';
 import type { SnapshotCounter } from '../../storage/log-snapshot.ts';
@@ -114,10 +115,10 @@ function sentence(spanSec: number, startSec: number, counter: string, value: num
   return `The counter ${counter} of the ${spanSec} seconds from ${from} is ${value}; the records say ${known}.`;
 }
 
-/** What the statistics know of a record; undefined for an intent, which they do not count. */
+/** What the statistics know of a record; undefined for one that they do not count. */
 function countable(record: JsonObject): Countable | undefined {
   const meta = objectAt(record, 'meta');
-  if (meta['phase'] === 'intent') return undefined;
+  if (!isCountedPhase(meta['phase'])) return undefined;
   const { denial_reason: reason, latency_ms: latency } = meta;
   return {
     outcome: record['outcome'] as Countable['outcome'],

@@ -14,6 +14,7 @@ import type { LogSnapshot, SnapshotErasable, SnapshotHead, SnapshotRecord } from
 import { checkCheckpoints } from './checkpoints-check.ts';
 import { CountersCheck } from './counters-check.ts';
 import { type Fault, Findings } from './findings.ts';
+import { IntentsCheck } from './intents-check.ts';
 import { checkRecord, objectAt } from './record-check.ts';
 import { TreeCheck } from './tree-check.ts';
 
@@ -65,8 +66,7 @@ class LogCheck {
   readonly #findings = new Findings();
   readonly #tree: TreeCheck;
   readonly #counters: CountersCheck;
-  /** Intents whose outcome has not been met yet. */
-  readonly #intents = new Set<string>();
+  readonly #intents = new IntentsCheck(this.#findings);
   #records = 0;
   #erasable = 0;
   #nextSeq = 0;
@@ -91,7 +91,8 @@ class LogCheck {
     await this.#counters.end();
     if (head !== undefined) this.#checkHead(head);
     const checkpoints = await this.#checkSigned(head);
-    const openIntents = await this.#checkIntents();
+    const openIntents = await snapshot.openIntents();
+    this.#intents.end(openIntents);
     await this.#checkWriters(head?.nextSeq ?? 0);
     return this.#report(head, firstSeq, checkpoints, openIntents);
   }
@@ -131,9 +132,9 @@ class LogCheck {
 
   async #checkRecords(total: number): Promise<void> {
     for await (const page of this.#options.snapshot.records()) {
-      const after = this.#lastId;
-      const erasable = await this.#erasableOf(after, page.at(-1)?.eventId);
-      for (const row of page) {
+      const erasable = Map.groupBy(page.erasable, ({ eventId }) => eventId);
+      this.#erasable += page.erasable.length;
+      for (const row of page.records) {
         const waits = this.#checkRow(row, erasable.get(row.eventId));
         if (waits !== undefined) await waits;
         erasable.delete(row.eventId);
@@ -141,7 +142,6 @@ class LogCheck {
       this.#expectNoErasable(erasable);
       this.#options.onProgress?.(this.#records, total);
     }
-    this.#expectNoErasable(await this.#erasableOf(this.#lastId, undefined));
   }
 
   /** Resolves only when there is something to wait for. */
@@ -160,22 +160,10 @@ class LogCheck {
     const grown = this.#tree.add(row.leafHash);
     const record = checkRecord(row, findings);
     if (record === undefined) return grown;
-    this.#followIntent(eventId, objectAt(record, 'meta'));
+    this.#intents.add(seq, eventId, objectAt(record, 'meta'));
     if (erasable !== undefined) this.#checkErasable(row, record, erasable);
     const counted = this.#counters.add(record, uuidv7Ms(eventId));
     return grown === undefined || counted === undefined ? (grown ?? counted) : grown.then(() => counted);
-  }
-
-  #followIntent(eventId: string, meta: JsonObject): void {
-    const intentId = meta['intent_id'];
-    if (meta['phase'] === 'intent') this.#intents.add(eventId);
-    else if (typeof intentId === 'string') this.#intents.delete(intentId);
-  }
-
-  async #erasableOf(after: string | undefined, upTo: string | undefined): Promise<Map<string, SnapshotErasable[]>> {
-    const found = await this.#options.snapshot.erasable(after, upTo);
-    this.#erasable += found.length;
-    return Map.groupBy(found, ({ eventId }) => eventId);
   }
 
   #expectNoErasable(left: ReadonlyMap<string, readonly SnapshotErasable[]>): void {
@@ -231,19 +219,6 @@ class LogCheck {
       this.#findings,
     );
     return stored.length;
-  }
-
-  /** Every intent without an outcome must be known as open, and every open one be a record without an outcome. */
-  async #checkIntents(): Promise<string[]> {
-    const open = await this.#options.snapshot.openIntents();
-    for (const eventId of open) {
-      if (this.#intents.delete(eventId)) continue;
-      this.#findings.fault('intents', `${eventId} is said to be open, but is no intent without an outcome.`);
-    }
-    for (const eventId of this.#intents) {
-      this.#findings.fault('intents', `The intent ${eventId} has no outcome, and nobody will close it.`);
-    }
-    return open;
   }
 
   async #checkWriters(nextSeq: number): Promise<void> {

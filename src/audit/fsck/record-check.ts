@@ -1,4 +1,5 @@
 /** One stored record against its own bytes: its leaf, its form, its id and time, the columns and details beside it. */
+import { isCountedPhase } from '../../core/audit-event.ts';
 import { canonicalize } from '../../core/canonical-json.ts';
 import { sha256Hex } from '../../core/hash.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.ts';
@@ -99,7 +100,7 @@ function expectedKeys(eventId: string, time: string, record: JsonObject): string
     key(meta['event_type']),
     key(meta['server_id']),
     key(meta['tool_name']),
-    meta['phase'] === 'intent' ? 't' : 'f',
+    isCountedPhase(meta['phase']) ? 'f' : 't',
   ]);
 }
 

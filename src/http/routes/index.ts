@@ -1,6 +1,15 @@
 /** Every route of the gateway, registered in one place. */
 import type { App } from '../fastify.ts';
+import { type ApiKeyRouteDeps, apiKeyRoutes } from './admin/api-keys.ts';
+import { type TokenRouteDeps, tokenRoutes } from './admin/auth.ts';
+import { type CapabilityRouteDeps, capabilityRoutes } from './admin/capabilities.ts';
+import { type ConfigRouteDeps, configRoutes } from './admin/config.ts';
+import { type ExplainRouteDeps, explainRoutes } from './admin/explain.ts';
+import { type MeRouteDeps, meRoutes } from './admin/me.ts';
+import { type RbacRouteDeps, rbacRoutes } from './admin/rbac.ts';
+import { type SecretRouteDeps, secretRoutes } from './admin/secrets.ts';
 import { type StatsRouteDeps, statsRoutes } from './admin/stats.ts';
+import { type ChatRouteDeps, chatRoute } from './chat/chat.ts';
 import { describeRoutes, docsRoutes } from './docs/docs.ts';
 import { type ReadRouteDeps, readEventRoutes } from './events/read.ts';
 import { recordRoutes } from './events/records.ts';
@@ -11,6 +20,9 @@ import { type StatusDeps, statusRoutes } from './health/status.ts';
 import { type LogRouteDeps, logRoutes } from './log/log.ts';
 import { callToolRoute } from './mcp/call-tool.ts';
 import { listToolsRoutes } from './mcp/list-tools.ts';
+import { type NativeRouteDeps, nativeMcpRoutes } from './mcp/native.ts';
+import { oauthRoutes } from './oauth.ts';
+import { type StreamRouteDeps, streamRoutes } from './stream/stream.ts';
 
 export type RouteDeps = HealthDeps &
   StatusDeps &
@@ -19,7 +31,18 @@ export type RouteDeps = HealthDeps &
   SubmitRouteDeps &
   LogRouteDeps &
   StatsRouteDeps &
+  MeRouteDeps &
+  RbacRouteDeps &
+  SecretRouteDeps &
+  ConfigRouteDeps &
+  ApiKeyRouteDeps &
+  TokenRouteDeps &
+  CapabilityRouteDeps &
+  ExplainRouteDeps &
+  StreamRouteDeps &
   Parameters<typeof callToolRoute>[1] &
+  NativeRouteDeps &
+  ChatRouteDeps &
   Parameters<typeof listToolsRoutes>[1];
 
 export async function registerRoutes(app: App, deps: RouteDeps): Promise<void> {
@@ -31,8 +54,20 @@ export async function registerRoutes(app: App, deps: RouteDeps): Promise<void> {
   recordRoutes(app, deps);
   submitEventRoutes(app, deps);
   logRoutes(app, deps);
+  streamRoutes(app, deps);
   statsRoutes(app, deps);
+  meRoutes(app, deps);
+  rbacRoutes(app, deps);
+  secretRoutes(app, deps);
+  configRoutes(app, deps);
+  apiKeyRoutes(app, deps);
+  tokenRoutes(app, deps);
+  oauthRoutes(app);
+  capabilityRoutes(app, deps);
+  explainRoutes(app, deps);
   listToolsRoutes(app, deps);
   callToolRoute(app, deps);
+  nativeMcpRoutes(app, deps);
+  chatRoute(app, deps);
   await docsRoutes(app);
 }

@@ -41,7 +41,7 @@ export async function describeRoutes(app: App): Promise<void> {
       },
       components: {
         securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', description: 'A capability, as `talos grant` prints it.' },
+          bearer: { type: 'http', scheme: 'bearer', description: 'An API key, a token, or a capability.' },
           capability: { type: 'apiKey', in: 'header', name: 'X-Talos-Capability' },
         },
         responses: { Error: errorResponse },

@@ -3,9 +3,7 @@ import { type Static, Type } from '@fastify/type-provider-typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { Outcome } from '../../../core/audit-event.ts';
 import { cursorOf, decodeCursor } from '../../../core/cursor.ts';
-import { TalosError } from '../../../core/errors.ts';
 import { clientOutcomes, toItem, toRecord } from '../../../core/event-item.ts';
-import { isUuidv7 } from '../../../core/uuidv7.ts';
 import type { EventFilter, ReadEvents, StoredEvent } from '../../../gateway/read-events.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
@@ -107,7 +105,6 @@ export function readEventRoutes(app: App, deps: ReadRouteDeps): void {
     },
     async (request) => {
       const { event_id: eventId } = request.params;
-      if (!isUuidv7(eventId)) throw new TalosError('NOT_FOUND', { message: 'There is no such event.' });
       const event = await readEvents.get({ caller: callerOf(request), facts: factsOf(request), eventId });
       return { seq: event.seq, item: toItem(event), record: toRecord(event) };
     },

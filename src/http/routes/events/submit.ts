@@ -26,7 +26,8 @@ const Resource = Type.Optional(
   Type.Union([Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax }), Type.Null()]),
 );
 
-const Event = Type.Object({
+/** One event, as clients send it. */
+export const SubmittedEventBody = Type.Object({
   event_type: Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax }),
   actor: Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax }),
   action: Type.String({ minLength: 1, maxLength: bounds.metaStringCharsMax }),
@@ -104,7 +105,7 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
         tags: ['Events'],
         summary: 'Submit an event',
         headers: IdempotencyHeader,
-        body: Event,
+        body: SubmittedEventBody,
         response: { 200: Accepted, 202: NotRecorded },
       },
       onRequest: admitted('events.submit'),
@@ -147,7 +148,7 @@ export function submitEventRoutes(app: App, deps: SubmitRouteDeps): void {
         summary: 'Submit up to 1,000 events, all or none',
         description: 'A JSON array, or NDJSON with the content type `application/x-ndjson`.',
         headers: IdempotencyHeader,
-        body: Type.Array(Event, { minItems: 1, maxItems: bounds.batchEventsMax }),
+        body: Type.Array(SubmittedEventBody, { minItems: 1, maxItems: bounds.batchEventsMax }),
         response: { 200: BatchAccepted, 202: NotRecorded },
       },
       onRequest: admitted('events.submit.batch'),
@@ -183,7 +184,7 @@ async function submit(
   admitted: Submit | undefined,
   request: FastifyRequest,
   reply: FastifyReply,
-  events: readonly (Static<typeof Event> | SubmittedEvent)[],
+  events: readonly (Static<typeof SubmittedEventBody> | SubmittedEvent)[],
 ): Promise<Submitted> {
   if (admitted === undefined) throw new Error('The route does not admit its caller.');
   const submitted = await admitted({ events: events as readonly SubmittedEvent[], ...idempotencyOf(request) });
@@ -224,7 +225,7 @@ function fromLogEntry(entry: Static<typeof LogEntry>, principal: { authMode: str
 
 function accepted(
   reply: { header: (name: string, value: string) => unknown },
-  event: Static<typeof Event> | SubmittedEvent,
+  event: Static<typeof SubmittedEventBody> | SubmittedEvent,
   committed: CommittedEvent,
 ): Static<typeof Accepted> {
   reply.header('x-talos-audit-ref', committed.eventId);

@@ -1,4 +1,4 @@
-/** What the gateway is and how it does: version, metrics, status. Figures of what it does not have (peers, sessions) are 0. */
+/** What the gateway is and how it does: version, metrics, status. Figures of what it does not have (peers) are 0. */
 import { Type } from '@fastify/type-provider-typebox';
 import type { Telemetry } from '../../../telemetry/telemetry.ts';
 import type { App } from '../../fastify.ts';
@@ -94,7 +94,7 @@ export function statusRoutes(app: App, deps: StatusDeps): void {
         latency_p50_ms: p50Ms,
         latency_p95_ms: p95Ms,
         connected_peers: 0,
-        active_sessions: 0,
+        active_sessions: telemetry.activeSessions(),
         total_requests: telemetry.requestsTotal(),
       };
     },
@@ -124,7 +124,7 @@ export function statusRoutes(app: App, deps: StatusDeps): void {
           misses: cache.misses,
           evictions: cache.evictions,
         },
-        sessions: { active_sessions: 0, replay_rejections_1h: 0 },
+        sessions: { active_sessions: telemetry.activeSessions(), replay_rejections_1h: 0 },
       };
     },
   );

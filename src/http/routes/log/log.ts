@@ -9,7 +9,6 @@ import { TalosError } from '../../../core/errors.ts';
 import { type Receipt, receiptToJson, receiptToTlogProof } from '../../../core/receipt.ts';
 import { parseTilePath, type TileName } from '../../../core/tile.ts';
 import { formatTlogProof } from '../../../core/tlog-proof.ts';
-import { isUuidv7 } from '../../../core/uuidv7.ts';
 import type { ReadLog } from '../../../gateway/read-log.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
@@ -29,6 +28,13 @@ const ProofQuery = Type.Object({
   cosigned: Type.Optional(
     Type.Boolean({ description: 'Wait, for a bounded time, for a checkpoint that witnesses have cosigned too.' }),
   ),
+});
+
+const Keys = Type.Object({
+  keys: Type.Array(Type.String(), { description: 'Every key that has signed the log, oldest first.' }),
+  retired: Type.Array(Type.String(), {
+    description: 'Those of them that sign no more: believe them for checkpoints from their time only.',
+  }),
 });
 
 // A full tile is what it is for ever.
@@ -57,10 +63,10 @@ function checkpointRoutes(app: App, { readLog }: LogRouteDeps): void {
       schema: {
         tags,
         summary: 'The verifier keys of the log; get them by another way too before relying on them',
-        response: { 200: Type.Object({ keys: Type.Array(Type.String()) }) },
+        response: { 200: Keys },
       },
     },
-    async () => ({ keys: await readLog.verifierKeys() }),
+    () => readLog.verifierKeys(),
   );
 
   app.get(
@@ -197,7 +203,6 @@ async function receiptFor(
   { event_id: eventId }: Static<typeof EventParams>,
   cosigned = false,
 ): Promise<Receipt> {
-  if (!isUuidv7(eventId)) throw new TalosError('NOT_FOUND', { message: 'There is no such event.' });
   return await deps.readLog.receipt({ caller: callerOf(request), facts: deps.factsOf(request), eventId, cosigned });
 }
 

@@ -2,9 +2,12 @@
 import { Type } from '@fastify/type-provider-typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { JsonObject } from '../../../core/json.ts';
+import { receiptToJson } from '../../../core/receipt.ts';
 import type { CallTool } from '../../../gateway/call-tool.ts';
+import type { ReadLog } from '../../../gateway/read-log.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
+import { preferenceApplied, prefers } from '../../prefer.ts';
 import { callPath, onlyCalls } from './tool-path.ts';
 
 const Body = Type.Object({
@@ -13,6 +16,12 @@ const Body = Type.Object({
     Type.String({ minLength: 1, maxLength: bounds.requestIdCharsMax, description: 'Echoed and recorded.' }),
   ),
   session_id: Type.Optional(Type.String({ maxLength: bounds.requestIdCharsMax, description: 'Recorded.' })),
+});
+
+const Headers = Type.Object({
+  prefer: Type.Optional(
+    Type.String({ description: '`receipt` asks for the receipt of the record of this call, as `receipt`.' }),
+  ),
 });
 
 const ToolErrorBody = Type.Object({
@@ -30,17 +39,32 @@ const Answer = Type.Object({
   error: Type.Optional(ToolErrorBody),
   timing_ms: Type.Integer({ description: 'From the authorised request to the answer, in milliseconds.' }),
   audit_ref: Type.String({ description: 'The event id of the record of this call.' }),
+  receipt: Type.Optional(
+    Type.Unsafe<JsonObject>({
+      type: 'object',
+      additionalProperties: true,
+      description: 'The receipt of that record, when `Prefer: receipt` asked for it.',
+    }),
+  ),
+  receipt_url: Type.Optional(
+    Type.String({ description: 'Where to fetch the receipt that was asked for, when it could not be made in time.' }),
+  ),
 });
 
 export function callToolRoute(
   app: App,
-  deps: { readonly authenticate: AuthenticateRequest; readonly callTool: CallTool; readonly factsOf: FactsOf },
+  deps: {
+    readonly authenticate: AuthenticateRequest;
+    readonly callTool: CallTool;
+    readonly readLog: Pick<ReadLog, 'ownReceipt'>;
+    readonly factsOf: FactsOf;
+  },
 ): void {
   app.post(
     '/v1/mcp/servers/:server_id/tools/*',
     {
       config: { surface: 'mcp.tools.call', legacyErrorKey: 'detail' },
-      schema: { tags: ['MCP'], summary: 'Call a tool', body: Body, response: { 200: Answer } },
+      schema: { tags: ['MCP'], summary: 'Call a tool', headers: Headers, body: Body, response: { 200: Answer } },
       onRequest: [authenticated(deps.authenticate, 'bearer'), onlyCalls],
     },
     async (request, reply) => {
@@ -56,12 +80,24 @@ export function callToolRoute(
         signal: clientGone(reply),
       });
       reply.header('x-talos-audit-ref', answer.auditRef);
+      const receipt = prefers(request, 'receipt') ? await receiptMember(deps.readLog, answer.auditRef) : {};
+      if (receipt.receipt !== undefined) preferenceApplied(reply, 'receipt');
       return {
         request_id: answer.requestId,
         ...answer.result,
         timing_ms: answer.timingMs,
         audit_ref: answer.auditRef,
+        ...receipt,
       };
     },
   );
+}
+
+/** The receipt, or where to fetch it once there is one. */
+async function receiptMember(
+  { ownReceipt }: Pick<ReadLog, 'ownReceipt'>,
+  eventId: string,
+): Promise<{ readonly receipt?: JsonObject; readonly receipt_url?: string }> {
+  const receipt = await ownReceipt(eventId);
+  return receipt === undefined ? { receipt_url: `/api/events/${eventId}/proof` } : { receipt: receiptToJson(receipt) };
 }

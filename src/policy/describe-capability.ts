@@ -1,12 +1,21 @@
-/** A capability in words, for people: who, what, under which conditions, and how long. */
+/** A capability in words, for people: who, what, under which conditions, how long, and by whose leave. */
+import { chainFault, isSignedByIssuer, scopesOf, validityOf } from '../core/capability.ts';
+import { lineageOf } from '../core/capability-chain.ts';
+import type { DecodedCapability } from '../core/capability-claims.ts';
+import type { CapabilityClaims } from '../core/capability-forms.ts';
+import { type Denial, isDenial } from '../core/denial.ts';
+import type { JsonValue } from '../core/json.ts';
+import { anyValue, gatewayServer, type Scope, type ScopeValue } from '../core/scope.ts';
+import { constraintFault, type SchemaCompiler } from './constraints.ts';
 
-import { scopesOf, validityOf } from '../src/core/capability.ts';
-import type { CapabilityClaims } from '../src/core/capability-claims.ts';
-import type { JsonValue } from '../src/core/json.ts';
-import { anyValue, gatewayServer, type Scope, type ScopeValue } from '../src/core/scope.ts';
-import { constraintFault } from '../src/policy/constraints.ts';
-
-export interface CapabilityDescription {
+/** One token, in words. */
+export interface LinkDescription {
+  readonly hash: string;
+  readonly form: DecodedCapability['form'];
+  readonly id?: string;
+  readonly issuer: string;
+  readonly subject: string;
+  readonly isSigned: boolean;
   readonly allows: readonly string[];
   readonly conditions: readonly string[];
   readonly times: readonly string[];
@@ -14,12 +23,42 @@ export interface CapabilityDescription {
   readonly warnings: readonly string[];
 }
 
-export function describeCapability(claims: CapabilityClaims, nowSec: number): CapabilityDescription {
+export interface TokenDescription {
+  /** Root first; the token itself alone when its chain cannot be read. */
+  readonly links: readonly LinkDescription[];
+  /** Why no gateway accepts the chain, signatures and trust apart. */
+  readonly chainFault: Denial | undefined;
+}
+
+export interface DescribeOptions {
+  readonly nowSec: number;
+  readonly tokenCharsMax: number;
+  readonly compileSchema: SchemaCompiler;
+}
+
+/** The token with all that it was derived from. It trusts nobody: it says what is claimed, and whether it is signed. */
+export async function describeToken(token: DecodedCapability, options: DescribeOptions): Promise<TokenDescription> {
+  const lineage = lineageOf(token, options.tokenCharsMax);
+  const line = isDenial(lineage) ? [token] : lineage;
+  return {
+    links: await Promise.all(line.map((link) => describeLink(link, options))),
+    chainFault: isDenial(lineage) ? lineage : chainFault(lineage),
+  };
+}
+
+async function describeLink(link: DecodedCapability, options: DescribeOptions): Promise<LinkDescription> {
+  const { claims, hash, form } = link;
   const constraints = Object.entries(claims.constraints ?? {});
   return {
+    hash,
+    form,
+    ...(claims.id === undefined ? {} : { id: claims.id }),
+    issuer: claims.iss,
+    subject: claims.sub,
+    isSigned: await isSignedByIssuer(link),
     allows: scopesOf(claims)?.map(describeScope) ?? [`nothing: the scope ${shown(claims.scope)} has no meaning here`],
-    conditions: constraints.map(([name, value]) => describeConstraint(name, value)),
-    times: describeTimes(claims, nowSec),
+    conditions: constraints.map(([name, value]) => describeCondition(name, value, options.compileSchema)),
+    times: describeTimes(claims, options.nowSec),
     warnings: describeWarnings(claims),
   };
 }
@@ -63,16 +102,22 @@ const sentences: Readonly<Record<string, (value: JsonValue) => string>> = {
   input_schema: () => 'only with arguments that satisfy a JSON Schema in the token',
 };
 
-function describeConstraint(name: string, value: JsonValue): string {
-  const sentence = sentences[name]?.(value) ?? `${shown(name)} = ${shown(value)}`;
-  const fault = constraintFault(name, value);
+/** What a constraint demands. */
+export function describeConstraint(name: string, value: JsonValue): string {
+  return Object.hasOwn(sentences, name) ? (sentences[name]?.(value) ?? '') : `${shown(name)} = ${shown(value)}`;
+}
+
+function describeCondition(name: string, value: JsonValue, compileSchema: SchemaCompiler): string {
+  const sentence = describeConstraint(name, value);
+  const fault = constraintFault(name, value, compileSchema);
   return fault === undefined ? sentence : `${sentence} — refuses every call here (${fault})`;
 }
 
 function describeTimes(claims: CapabilityClaims, nowSec: number): readonly string[] {
   const { issuedAtSec, notBeforeSec, expiresAtSec } = validityOf(claims);
   return [
-    `issued ${relative(issuedAtSec, nowSec)}`,
+    // One form does not say.
+    ...(issuedAtSec === 0 ? [] : [`issued ${relative(issuedAtSec, nowSec)}`]),
     ...(notBeforeSec === 0 ? [] : [`counts from ${relative(notBeforeSec, nowSec)}`]),
     `${expiresAtSec <= nowSec ? 'expired' : 'expires'} ${relative(expiresAtSec, nowSec)}`,
   ];
@@ -82,9 +127,6 @@ function describeWarnings(claims: CapabilityClaims): readonly string[] {
   return [
     ...(claims.exp <= claims.iat ? ['It expires before it was issued, so it was never valid.'] : []),
     ...(claims.delegatable === true ? ['Its subject may pass it on.'] : []),
-    ...((claims.delegation_chain?.length ?? 0) > 0
-      ? ['It was delegated, which this gateway does not accept yet.']
-      : []),
   ];
 }
 

@@ -1,0 +1,49 @@
+/** What administrators ask for and change, wired to the parts that `open-administration.ts` opened. */
+import type { Recorder } from './audit/recorder.ts';
+import type { Config } from './config/config.ts';
+import type { Clock } from './core/clock.ts';
+import type { Administer } from './gateway/administer.ts';
+import type { AuthorizeAction } from './gateway/authorize-action.ts';
+import { createConfigSnapshots } from './gateway/config-snapshot.ts';
+import { createManageRoles } from './gateway/manage-roles.ts';
+import { createManageSecrets } from './gateway/manage-secrets.ts';
+import { runRotation } from './gateway/secret-rotation.ts';
+import type { Registry } from './mcp/registry.ts';
+import type { Administration } from './open-administration.ts';
+import type { PolicyMode } from './policy/decide.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
+
+export interface AdministrationCorridorOptions {
+  readonly administration: Administration;
+  readonly authorizeAction: AuthorizeAction;
+  readonly administer: Administer;
+  readonly policyMode: PolicyMode;
+  readonly delivery: { readonly recorder: Pick<Recorder, 'record'> };
+  readonly registry: Pick<Registry, 'servers'>;
+  readonly config: Pick<Config, 'region' | 'environmentSecretNames'>;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+}
+
+export function administrationCorridors(options: AdministrationCorridorOptions) {
+  const { administration, authorizeAction, administer, policyMode, registry, config, clock, telemetry } = options;
+  const { recorder } = options.delivery;
+  const { roles, secretStore: store, vault } = administration;
+  const forRoles = { authorizeAction, administer, roles, policyMode, clock };
+  const rotation = { store, vault, recorder, log: telemetry.log, signal: administration.signal };
+  return {
+    authorizeAction,
+    roles,
+    startedAt: new Date(clock.now()),
+    manageRoles: createManageRoles(forRoles),
+    manageSecrets: createManageSecrets({
+      authorizeAction,
+      administer,
+      store,
+      vault,
+      environmentNames: config.environmentSecretNames,
+      rotate: (opId, targetKekId) => administration.run(() => runRotation(rotation, opId, targetKekId)),
+    }),
+    configSnapshots: createConfigSnapshots({ ...forRoles, servers: registry.servers, origin: config.region }),
+  };
+}

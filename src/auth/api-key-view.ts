@@ -1,0 +1,86 @@
+/**
+ * API keys that were looked up, remembered for as long as no key was changed. The version of the keys is asked for all
+ * the time while something is remembered; what was confirmed too long ago does not count, so that a revoked key is
+ * refused everywhere within a second, or the request fails.
+ */
+import { bounds } from '../config/bounds.ts';
+import type { ApiKey } from '../core/api-key.ts';
+import type { Clock } from '../core/clock.ts';
+import { LruMap } from '../core/lru-map.ts';
+import type { ApiKeyStore } from '../storage/api-keys.ts';
+
+export interface ApiKeyViewOptions {
+  readonly store: Pick<ApiKeyStore, 'find' | 'version'>;
+  readonly clock: Clock;
+}
+
+export class ApiKeyView {
+  readonly #store: ApiKeyViewOptions['store'];
+  readonly #clock: Clock;
+  readonly #timer: NodeJS.Timeout;
+  #keys = emptyMap();
+  #version = -1;
+  /** When the store last said which version it has; the moment before it was asked. */
+  #confirmedAtMs = Number.NEGATIVE_INFINITY;
+  #polling: Promise<void> | undefined;
+
+  constructor({ store, clock }: ApiKeyViewOptions) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#timer = setInterval(() => {
+      this.#polling ??= this.#poll().finally(() => {
+        this.#polling = undefined;
+      });
+    }, bounds.apiKeyPollMs);
+    this.#timer.unref();
+  }
+
+  /** Throws `STORE_UNAVAILABLE`. */
+  async find(hash: string): Promise<ApiKey | undefined> {
+    const known = this.#isConfirmed() ? this.#keys.get(hash) : undefined;
+    if (known !== undefined) return known;
+    const askedAtMs = this.#clock.monotonic();
+    const { apiKey, version } = await this.#store.find(hash);
+    this.#confirm(version, askedAtMs);
+    // Found before a change that is known by now, it may be what has changed.
+    if (apiKey !== undefined && version === this.#version) this.#keys.set(hash, apiKey);
+    return apiKey;
+  }
+
+  /** Forgets everything: for whoever has just changed a key. */
+  forget(): void {
+    this.#keys = emptyMap();
+    this.#confirmedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#polling;
+  }
+
+  #isConfirmed(): boolean {
+    return this.#clock.monotonic() - this.#confirmedAtMs <= bounds.apiKeyViewMsMax;
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#keys.size === 0) return;
+    const askedAtMs = this.#clock.monotonic();
+    try {
+      this.#confirm(await this.#store.version(), askedAtMs);
+    } catch {
+      // What is remembered is not confirmed and soon counts no more; whoever needs it hears why.
+    }
+  }
+
+  #confirm(version: number, askedAtMs: number): void {
+    // An answer that was overtaken by a newer one tells nothing.
+    if (version < this.#version) return;
+    if (version > this.#version) this.#keys = emptyMap();
+    this.#version = version;
+    this.#confirmedAtMs = Math.max(this.#confirmedAtMs, askedAtMs);
+  }
+}
+
+function emptyMap(): LruMap<ApiKey> {
+  return new LruMap<ApiKey>(bounds.apiKeyCacheEntriesMax);
+}

@@ -1,0 +1,117 @@
+/**
+ * API keys: random, shown once, known to the gateway only by their HMAC under the pepper. Because the pepper is secret,
+ * a look-up by that HMAC tells nothing by the time it takes.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import { bounds } from '../config/bounds.ts';
+import type { Secret } from '../config/secret.ts';
+import { type ApiKey, type ApiKeyDigest, apiKeyPrefix, isApiKeyInForce } from '../core/api-key.ts';
+import type { Clock } from '../core/clock.ts';
+import { describeError, TalosError } from '../core/errors.ts';
+import { sha256Hex } from '../core/hash.ts';
+import type { ApiKeyStore } from '../storage/api-keys.ts';
+import type { Log } from '../telemetry/telemetry.ts';
+import { ApiKeyView } from './api-key-view.ts';
+import type { Identity } from './identity.ts';
+
+export interface ApiKeysOptions {
+  readonly store: ApiKeyStore;
+  /** Without one there are no keys. */
+  readonly pepper: Secret | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A fresh key: shown once, kept nowhere. */
+export interface MintedKey {
+  readonly key: string;
+  readonly hint: string;
+  readonly digest: ApiKeyDigest;
+}
+
+export interface ApiKeys {
+  /** Throws `AUTH_INVALID` when the key is none, is revoked or is over; `STORE_UNAVAILABLE` when it cannot be said. */
+  readonly identify: (key: string) => Promise<Identity>;
+  /** Throws `API_KEYS_DISABLED` without a pepper. */
+  readonly mint: () => MintedKey;
+  /** For whoever has changed a key: nothing that is remembered counts any more. */
+  readonly forget: () => void;
+  readonly close: () => Promise<void>;
+}
+
+export function createApiKeys({ store, pepper, clock, log }: ApiKeysOptions): ApiKeys {
+  const view = new ApiKeyView({ store, clock });
+  const uses = startUses(store, log);
+  return {
+    async identify(key) {
+      if (pepper === undefined || !keyPattern.test(key)) throw new TalosError('AUTH_INVALID');
+      const apiKey = await view.find(hmac(key, pepper));
+      assertInForce(apiKey, clock.now());
+      uses.note(apiKey.id);
+      const { id, principalId, teamId, permissions } = apiKey;
+      return { principal: { authMode: 'bearer', id: principalId, teamId }, permissions, keyId: id };
+    },
+    mint() {
+      if (pepper === undefined) throw new TalosError('API_KEYS_DISABLED');
+      const key = apiKeyPrefix + randomBytes(keyBytes).toString('base64url');
+      return { key, hint: key.slice(0, hintChars), digest: { hash: hmac(key, pepper), pepperId: pepperIdOf(pepper) } };
+    },
+    forget: () => view.forget(),
+    async close() {
+      await view.close();
+      await uses.close();
+    },
+  };
+}
+
+/** Says so when keys of the store cannot be used with this pepper. */
+export async function warnOfOtherPeppers({ store, pepper, log }: Omit<ApiKeysOptions, 'clock'>): Promise<void> {
+  const others = await store.countOfOtherPeppers(pepper === undefined ? '' : pepperIdOf(pepper));
+  if (others === 0) return;
+  log.warn(`${others} API keys were made under another pepper and cannot be used here: set TALOS_API_KEY_PEPPER to it`);
+}
+
+const keyBytes = 32;
+const keyPattern = /^tlk_[A-Za-z0-9_-]{43}$/;
+const hintChars = apiKeyPrefix.length + 4;
+
+function hmac(key: string, pepper: Secret): string {
+  return createHmac('sha256', pepper.reveal()).update(key).digest('hex');
+}
+
+function pepperIdOf(pepper: Secret): string {
+  return sha256Hex(`talos pepper ${pepper.reveal()}`).slice(0, 16);
+}
+
+function assertInForce(apiKey: ApiKey | undefined, nowMs: number): asserts apiKey is ApiKey {
+  if (apiKey === undefined) throw new TalosError('AUTH_INVALID');
+  if (isApiKeyInForce(apiKey, nowMs)) return;
+  const end = apiKey.revokedAtMs === undefined ? 'has expired' : 'was revoked';
+  throw new TalosError('AUTH_INVALID', { message: `The API key ${end}.` });
+}
+
+/** Notes which keys were used and tells the store now and then: a write for each use would be the dearest part of it. */
+function startUses(store: Pick<ApiKeyStore, 'touch'>, log: Log) {
+  // No more of them than there are keys in force.
+  const used = new Set<string>();
+  let writing: Promise<void> = Promise.resolve();
+  const write = async () => {
+    const ids = [...used];
+    used.clear();
+    if (ids.length === 0) return;
+    await store.touch(ids).catch((error: unknown) => log.warn(`when keys were used is lost: ${describeError(error)}`));
+  };
+  const flush = () => {
+    writing = writing.then(write);
+    return writing;
+  };
+  const timer = setInterval(flush, bounds.apiKeyTouchIntervalMs);
+  timer.unref();
+  return {
+    note: (id: string) => void used.add(id),
+    close() {
+      clearInterval(timer);
+      return flush();
+    },
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * One administrative change: authorised, made while no other is, and answered only when the record that carries it is
+ * durable. What is refused for its content is on record too.
+ */
+import type { Recorder } from '../audit/recorder.ts';
+import type { Companions, EventDraft } from '../core/audit-event.ts';
+import { describeError, TalosError } from '../core/errors.ts';
+import type { RoleScope } from '../core/role-scope.ts';
+import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import type { ChangeLock } from '../storage/change-lock.ts';
+import type { AuthorizeAction } from './authorize-action.ts';
+import type { Caller, RequestFacts } from './caller.ts';
+import { clientIpMember } from './refusal.ts';
+
+export interface AdminRequest {
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+}
+
+/** What is asked to be changed. */
+export interface Change<T> {
+  readonly surfaceId: SurfaceId;
+  readonly resource: EventDraft['resource'];
+  /** Scopes of roles that the request lies in beside the whole gateway. */
+  readonly scopes?: readonly RoleScope[];
+  /** Judges the change by what there is now. Throws the `TalosError` that it is refused with. */
+  readonly prepare: () => Promise<Prepared<T>>;
+}
+
+/** What commits with the record, what the record says of it, and the answer. */
+export interface Prepared<T> {
+  readonly companions: Companions;
+  readonly meta?: EventDraft['meta'];
+  readonly details?: EventDraft['details'];
+  readonly answer: T;
+}
+
+export interface Administered<T> {
+  readonly answer: T;
+  /** The id of the record. */
+  readonly auditRef: string;
+}
+
+export interface AdministerOptions {
+  readonly authorizeAction: AuthorizeAction;
+  readonly recorder: Pick<Recorder, 'record'>;
+  readonly changeLock: ChangeLock;
+}
+
+/** Throws the denial, what `prepare` throws, `STORE_UNAVAILABLE`, or `AUDIT_UNAVAILABLE` when nothing was changed. */
+export type Administer = <T>(request: AdminRequest, change: Change<T>) => Promise<Administered<T>>;
+
+export function createAdminister({ authorizeAction, recorder, changeLock }: AdministerOptions): Administer {
+  return async (request, change) => {
+    await authorizeAction(change.surfaceId, request.caller, request.facts, change.scopes);
+    return await changeLock(async () => {
+      const prepared = await change.prepare().catch(async (error: unknown) => {
+        throw await onRecord(recorder, request, change, error);
+      });
+      const { companions, meta = {}, details, answer } = prepared;
+      const { eventId } = await recorder.record({
+        ...draftOf(request, change, 200),
+        outcome: 'success',
+        meta: { event_type: 'administration', ...meta },
+        companions,
+        ...(details === undefined ? {} : { details }),
+      });
+      return { answer, auditRef: eventId };
+    });
+  };
+}
+
+/** The error with the reference of the record that tells of it. */
+async function onRecord(
+  recorder: Pick<Recorder, 'record'>,
+  request: AdminRequest,
+  change: Pick<Change<unknown>, 'surfaceId' | 'resource'>,
+  thrown: unknown,
+): Promise<TalosError> {
+  const error =
+    thrown instanceof TalosError
+      ? thrown
+      : new TalosError('INTERNAL', { inside: describeError(thrown), cause: thrown });
+  const { eventId } = await recorder.record({
+    ...draftOf(request, change, error.status),
+    outcome: 'failure',
+    meta: { event_type: 'administration', code: error.code },
+  });
+  return error.with({ auditRef: eventId });
+}
+
+function draftOf(
+  { caller, facts }: AdminRequest,
+  { surfaceId, resource }: Pick<Change<unknown>, 'surfaceId' | 'resource'>,
+  statusCode: number,
+): Pick<EventDraft, 'surfaceId' | 'requestId' | 'principal' | 'http' | 'resource'> {
+  const { method, template } = surfaceOf(surfaceId);
+  return {
+    surfaceId,
+    requestId: facts.requestId,
+    principal: caller.principal,
+    http: { method, path: template, statusCode, ...clientIpMember(facts) },
+    resource,
+  };
+}

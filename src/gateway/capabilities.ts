@@ -1,0 +1,206 @@
+/** Capabilities as administrators deal with them: granting, revoking, listing what is revoked, and explaining a token. */
+import type { KeyObject } from 'node:crypto';
+import type { Recorder } from '../audit/recorder.ts';
+import { bounds } from '../config/bounds.ts';
+import type { EventDraft } from '../core/audit-event.ts';
+import { type DecodedCapability, decodeCapability } from '../core/capability-claims.ts';
+import { grantCapability } from '../core/capability-grant.ts';
+import type { Clock } from '../core/clock.ts';
+import { type Denial, isDenial } from '../core/denial.ts';
+import { TalosError } from '../core/errors.ts';
+import type { JsonObject } from '../core/json.ts';
+import { isRevocation, type Revocation } from '../core/revocation.ts';
+import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
+import { constraintFault, type SchemaCompiler } from '../policy/constraints.ts';
+import { describeToken, type TokenDescription } from '../policy/describe-capability.ts';
+import type { RevocationFeed } from '../policy/revocation-feed.ts';
+import type { RevocationPage, RevocationStore, StoredRevocation } from '../storage/revocations.ts';
+import type { AuthorizeAction } from './authorize-action.ts';
+import type { Caller, RequestFacts } from './caller.ts';
+import { clientIpMember } from './refusal.ts';
+
+export interface AdminRequest {
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+}
+
+export interface GrantRequest extends AdminRequest {
+  readonly subject: string;
+  readonly scope: string;
+  readonly constraints?: JsonObject;
+  readonly delegatable?: boolean;
+  readonly ttlSec: number;
+}
+
+export interface Granted {
+  readonly token: string;
+  readonly hash: string;
+  readonly expiresAtSec: number;
+  /** The record that says so. */
+  readonly auditRef: string;
+}
+
+/** A whole token, or what names one. */
+export type RevokeTarget = { readonly token: string } | Revocation;
+
+export interface RevokeRequest extends AdminRequest {
+  readonly target: RevokeTarget;
+  readonly because?: string;
+}
+
+export interface Revoked {
+  readonly revocation: Revocation;
+  readonly auditRef: string;
+}
+
+export interface Inspected extends TokenDescription {
+  /** Why this gateway would not accept it now; undefined when it would. */
+  readonly denial: Denial | undefined;
+}
+
+/** Each throws the denial; a grant or revocation is durable, and so is its record, before it is answered. */
+export interface CapabilityAdmin {
+  /** Throws `ISSUER_NOT_CONFIGURED`, and `INVALID_REQUEST` for what would not make a valid token. */
+  readonly grant: (request: GrantRequest) => Promise<Granted>;
+  /** Repeating it changes nothing. Throws `INVALID_REQUEST` for what names no capability. */
+  readonly revoke: (request: RevokeRequest) => Promise<Revoked>;
+  /** Newest first. */
+  readonly revocations: (request: AdminRequest, page: RevocationPage) => Promise<StoredRevocation[]>;
+  /** Throws `INVALID_REQUEST` for what is no token. */
+  readonly inspect: (request: AdminRequest, token: string) => Promise<Inspected>;
+}
+
+/** The key that the gateway itself issues capabilities with. */
+export interface Issuer {
+  readonly did: string;
+  readonly privateKey: KeyObject;
+}
+
+export interface CapabilityAdminOptions {
+  readonly authorizeAction: AuthorizeAction;
+  readonly recorder: Pick<Recorder, 'record'>;
+  readonly store: RevocationStore;
+  readonly feed: Pick<RevocationFeed, 'size' | 'asked'>;
+  readonly verifier: CapabilityVerifier;
+  readonly compileSchema: SchemaCompiler;
+  readonly issuer: Issuer | undefined;
+  readonly clock: Clock;
+}
+
+export function createCapabilityAdmin(options: CapabilityAdminOptions): CapabilityAdmin {
+  const { authorizeAction, recorder, store, feed, verifier, compileSchema, issuer, clock } = options;
+  const nowSec = () => Math.floor(clock.now() / 1000);
+  return {
+    async grant(request) {
+      await authorizeAction('admin.capabilities.grant', request.caller, request.facts);
+      if (issuer === undefined) throw new TalosError('ISSUER_NOT_CONFIGURED');
+      const token = signedGrant(issuer, request, nowSec(), compileSchema);
+      const { claims, hash } = readToken(token);
+      const { eventId } = await recorder.record(
+        adminDraft('admin.capabilities.grant', request, { type: 'capability', id: hash }, 'capability_granted', {
+          granted_hash: hash,
+          granted_subject: claims.sub,
+          granted_scope: claims.scope.slice(0, bounds.metaStringCharsMax).toWellFormed(),
+          granted_until: claims.exp,
+        }),
+      );
+      return { token, hash, expiresAtSec: claims.exp, auditRef: eventId };
+    },
+    async revoke(request) {
+      await authorizeAction('admin.capabilities.revoke', request.caller, request.facts);
+      const revocation = revocationOf(request.target);
+      // What is revoked is remembered in full by every gateway.
+      if (feed.size >= bounds.revocationsMax) {
+        throw new TalosError('STORE_FULL', { message: 'There are as many revocations as a gateway can remember.' });
+      }
+      const { eventId } = await recorder.record(revocationDraft(request, revocation));
+      // Here it counts from this answer on; everywhere else within a second.
+      await feed.asked();
+      return { revocation, auditRef: eventId };
+    },
+    async revocations(request, page) {
+      await authorizeAction('admin.capabilities.revocations', request.caller, request.facts);
+      return await store.list(page);
+    },
+    async inspect(request, token) {
+      await authorizeAction('admin.capabilities.inspect', request.caller, request.facts);
+      const decoded = readToken(token);
+      const tokenCharsMax = bounds.capabilityTokenCharsMax;
+      const description = await describeToken(decoded, { nowSec: nowSec(), tokenCharsMax, compileSchema });
+      const verified = await verifier.authorityOf(token);
+      return { ...description, denial: isDenial(verified) ? verified : undefined };
+    },
+  };
+}
+
+function signedGrant(issuer: Issuer, request: GrantRequest, nowSec: number, compileSchema: SchemaCompiler): string {
+  const { subject, scope, constraints, delegatable, ttlSec } = request;
+  for (const [name, value] of Object.entries(constraints ?? {})) {
+    if (constraintFault(name, value, compileSchema) === undefined) continue;
+    throw new TalosError('INVALID_REQUEST', {
+      message: `The constraint ${name.slice(0, 100)} would refuse every call.`,
+    });
+  }
+  const token = grantCapability({
+    privateKey: issuer.privateKey,
+    issuer: issuer.did,
+    subject,
+    scope,
+    nowSec,
+    ttlSec,
+    ...(constraints === undefined ? {} : { constraints }),
+    ...(delegatable === undefined ? {} : { delegatable }),
+  });
+  if (token.length <= bounds.capabilityTokenCharsMax) return token;
+  throw new TalosError('INVALID_REQUEST', { message: 'The token would be longer than gateways read.' });
+}
+
+function readToken(token: string): DecodedCapability {
+  const decoded = decodeCapability(token, bounds.capabilityTokenCharsMax);
+  if (!isDenial(decoded)) return decoded;
+  throw new TalosError('INVALID_REQUEST', {
+    message: 'This is not a capability token.',
+    details: { fault: decoded.detail ?? '' },
+  });
+}
+
+function revocationOf(target: RevokeTarget): Revocation {
+  const revocation: Revocation = 'token' in target ? { kind: 'hash', value: readToken(target.token).hash } : target;
+  if (isRevocation(revocation)) return revocation;
+  throw new TalosError('INVALID_REQUEST', {
+    message: 'A capability is named by its hash (64 hex digits) or by its id (1 to 200 printable characters).',
+  });
+}
+
+/** The record of a revocation, which the revocation itself commits with. */
+export function revocationDraft(request: Omit<RevokeRequest, 'target'>, revocation: Revocation): EventDraft {
+  const { kind, value } = revocation;
+  return {
+    ...adminDraft('admin.capabilities.revoke', request, { type: 'capability', id: value }, 'capability_revoked', {
+      [kind === 'hash' ? 'revoked_hash' : 'revoked_id']: value,
+      revoked_because: request.because,
+    }),
+    companions: { revokes: revocation },
+  };
+}
+
+/** The record of what an administrator did. */
+export function adminDraft(
+  surfaceId: SurfaceId,
+  { caller, facts }: AdminRequest,
+  resource: EventDraft['resource'],
+  eventType: string,
+  meta: EventDraft['meta'],
+): EventDraft {
+  const { method, template } = surfaceOf(surfaceId);
+  return {
+    surfaceId,
+    requestId: facts.requestId,
+    outcome: 'success',
+    principal: caller.principal,
+    http: { method, path: template, statusCode: 200, ...clientIpMember(facts) },
+    resource,
+    meta: { event_type: eventType, capability_hash: caller.authority?.capability.hash, ...meta },
+  };
+}

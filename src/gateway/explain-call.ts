@@ -1,0 +1,174 @@
+/**
+ * Why would this call be allowed or refused? A dry run against the present policy, for operators: it asks the same
+ * functions as a call, in the same order, sends the tool nothing, and says of every link and condition how it stands.
+ */
+import type { Recorder } from '../audit/recorder.ts';
+import { type Denial, deny, isDenial } from '../core/denial.ts';
+import { TalosError } from '../core/errors.ts';
+import type { JsonObject } from '../core/json.ts';
+import { anonymous, type BearerPrincipal, type Principal } from '../core/principal.ts';
+import type { KnownToolOf } from '../core/tool-class.ts';
+import type { CatalogTool, Registry } from '../mcp/registry.ts';
+import type { Authority } from '../policy/authority.ts';
+import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
+import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
+import { type CallFacts, type ExplainedLink, explainAuthority, remediesOf } from '../policy/explain.ts';
+import type { AuthorizeAction } from './authorize-action.ts';
+import { type AdminRequest, adminDraft } from './capabilities.ts';
+
+/** The call that is asked about. */
+export interface ExplainedCall {
+  readonly serverId: string;
+  readonly toolName: string;
+  readonly input: JsonObject;
+  /** Who would call; the capability's subject when absent, and nobody when there is no capability either. */
+  readonly principal?: BearerPrincipal;
+  /** What their key or token carries. */
+  readonly permissions?: readonly string[];
+  readonly capability?: string;
+  /** Whether they would sign the request with the subject's key. */
+  readonly provesPossession: boolean;
+}
+
+export interface Explanation {
+  /** Undefined when the call would be allowed. */
+  readonly denial: Denial | undefined;
+  /** Whether the gateway knows the tool now. Without it, conditions on its definition count as not met. */
+  readonly isToolKnown: boolean;
+  /** What the tool's own schema says of the arguments. */
+  readonly inputFaults: readonly string[];
+  /** Root first; empty without a capability, and when it is not valid. */
+  readonly links: readonly ExplainedLink[];
+  /** What would have to be otherwise; empty when the call would be allowed. */
+  readonly remedies: readonly string[];
+  readonly auditRef: string;
+}
+
+export interface ExplainCallOptions {
+  readonly authorizeAction: AuthorizeAction;
+  readonly recorder: Pick<Recorder, 'record'>;
+  readonly verifier: CapabilityVerifier;
+  readonly registry: Registry;
+  readonly knownTool: KnownToolOf;
+  readonly policyMode: PolicyMode;
+}
+
+export type ExplainCall = (request: AdminRequest, call: ExplainedCall, signal: AbortSignal) => Promise<Explanation>;
+
+/** Throws the denial when the caller may not ask. That it was asked is on record; the arguments are not. */
+export function createExplainCall(options: ExplainCallOptions): ExplainCall {
+  const { authorizeAction, recorder, verifier, registry, knownTool, policyMode } = options;
+  return async (request, call, signal) => {
+    await authorizeAction('admin.policy.explain', request.caller, request.facts);
+    const verified = call.capability === undefined ? undefined : await verifier.authorityOf(call.capability);
+    const authority = verified === undefined || isDenial(verified) ? undefined : verified;
+    const tool = await findTool(registry, call, signal);
+    const facts = factsOf(knownTool, call, tool);
+    const denial = verified !== undefined && isDenial(verified) ? verified : judge(call, facts, authority, policyMode);
+    const links = authority === undefined ? [] : explainAuthority(authority, facts);
+    const eventId = await record(recorder, request, call, authority, denial);
+    return {
+      denial,
+      isToolKnown: tool !== undefined,
+      inputFaults: tool?.validate(call.input) ?? [],
+      links,
+      remedies: denial === undefined ? [] : remedies(denial, links),
+      auditRef: eventId,
+    };
+  };
+}
+
+/** The steps of a call that may refuse it. */
+function judge(
+  call: ExplainedCall,
+  { request, tool, args }: CallFacts,
+  authority: Authority | undefined,
+  mode: PolicyMode,
+): Denial | undefined {
+  if (authority?.capability.requiresPossession && !call.provesPossession) {
+    return deny('SCOPE_MISMATCH', 'possession_unproven');
+  }
+  const byName = decideByName(
+    request,
+    { ...permissionsOf(call), principal: principalOf(call, authority), authority },
+    mode,
+  );
+  if (!byName.allow) return byName.denial;
+  const decision = decideCall(byName, tool, args);
+  return decision.allow ? undefined : decision.denial;
+}
+
+function permissionsOf({ permissions }: ExplainedCall): { permissions?: readonly string[] } {
+  return permissions === undefined ? {} : { permissions };
+}
+
+function principalOf({ principal }: ExplainedCall, authority: Authority | undefined): Principal {
+  if (principal !== undefined) return principal;
+  if (authority === undefined) return anonymous;
+  const { subject, teamId } = authority.capability;
+  return { authMode: 'bearer', id: subject, teamId };
+}
+
+/** The tool as its server lists it; undefined when there is none or its server does not answer. */
+async function findTool(
+  registry: Registry,
+  { serverId, toolName }: ExplainedCall,
+  signal: AbortSignal,
+): Promise<CatalogTool | undefined> {
+  try {
+    return await registry.get(serverId)?.tool(toolName, signal);
+  } catch (error) {
+    if (error instanceof TalosError) return undefined;
+    throw error;
+  }
+}
+
+function factsOf(knownTool: KnownToolOf, call: ExplainedCall, tool: CatalogTool | undefined): CallFacts {
+  const { serverId, toolName, input } = call;
+  const hashes = tool === undefined ? {} : { schemaHash: tool.schemaHash, definitionHash: tool.definitionHash };
+  return {
+    request: { server: serverId, method: toolName },
+    tool: { ...knownTool(serverId, toolName), ...hashes },
+    args: input,
+  };
+}
+
+function remedies(denial: Denial, links: readonly ExplainedLink[]): readonly string[] {
+  const ofLinks = remediesOf(links);
+  if (ofLinks.length > 0) return ofLinks;
+  const sentence = remedySentences[denial.detail ?? denial.reason] ?? remedySentences[denial.reason];
+  return sentence === undefined ? [] : [sentence];
+}
+
+const remedySentences: Readonly<Record<string, string>> = {
+  NO_CAPABILITY: 'a capability whose scope covers the call, or a role with mcp:invoke for the caller',
+  EXPIRED: 'a capability that is valid now',
+  REVOKED: 'a new capability; a revocation cannot be taken back',
+  SIGNATURE_INVALID: 'a capability in its canonical form, signed by the key that it names as its issuer',
+  DELEGATION_INVALID: 'a chain in which each link may follow the one before it',
+  issuer_untrusted: 'a capability of an issuer that TALOS_TRUSTED_ISSUERS names',
+  root_untrusted: 'a chain whose root is of an issuer that TALOS_TRUSTED_ISSUERS names',
+  not_delegatable: 'a parent that is delegatable',
+  possession_unproven: "a request that is signed with the subject's key (HTTP attestation)",
+  not_yet_valid: 'patience: the capability counts from a later time on',
+  revocations_unknown: 'a store that answers',
+  rbac_permission_denied: 'a role or key with mcp:invoke where the tool lies',
+};
+
+async function record(
+  recorder: Pick<Recorder, 'record'>,
+  request: AdminRequest,
+  call: ExplainedCall,
+  authority: Authority | undefined,
+  denial: Denial | undefined,
+): Promise<string> {
+  const resource = { type: 'policy', id: 'explain' };
+  const draft = adminDraft('admin.policy.explain', request, resource, 'policy_explained', {
+    explained_server: call.serverId,
+    explained_tool: call.toolName,
+    explained_principal: call.principal?.id,
+    explained_hash: authority?.capability.hash,
+    explained_decision: denial === undefined ? 'allow' : `${denial.reason} ${denial.detail ?? ''}`.trimEnd(),
+  });
+  return (await recorder.record(draft)).eventId;
+}

@@ -1,0 +1,121 @@
+/**
+ * How often an address and a caller may come. The address is counted before anybody looks at the credential, the caller
+ * as soon as he is known and before his body is read. Where limits are shared, this process alone counts the address
+ * first, so that a flood of credentials costs nobody else anything, and one round trip then counts both for all
+ * gateways; whoever is turned away before that is counted by address.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Clock } from '../core/clock.ts';
+import { TalosError } from '../core/errors.ts';
+import type { Rate } from '../core/gcra.ts';
+import { type Charge, rateLimited, type TakeCharges, type Verdict } from '../core/limit.ts';
+import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import { clientNetwork } from './client-network.ts';
+import type { App } from './fastify.ts';
+import { rateHeaders } from './rate-headers.ts';
+
+export interface RequestRates {
+  readonly ip: Rate;
+  readonly key: Rate;
+  /** In place of `key` on these routes, which are counted by themselves. */
+  readonly routes: ReadonlyMap<string, Rate>;
+}
+
+export interface RequestLimitsOptions {
+  /** Undefined where requests are not limited. */
+  readonly rates: RequestRates | undefined;
+  readonly take: TakeCharges;
+  /** Counts in this process alone; undefined when `take` does. */
+  readonly takeHere: ((charges: readonly Charge[]) => Verdict) | undefined;
+  readonly clock: Clock;
+}
+
+export interface RequestLimits {
+  /** To be called before routes are registered. */
+  readonly guard: (app: App) => void;
+  /** What to answer in place of an error: a stranger who is over his limit learns that, and nothing else. */
+  readonly failureOf: (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
+}
+
+export function createRequestLimits(options: RequestLimitsOptions): RequestLimits {
+  const { rates } = options;
+  if (rates === undefined) return { guard: () => undefined, failureOf: async (thrown) => thrown };
+  const taken = new WeakMap<FastifyRequest, Taken>();
+  const isLimited = (request: FastifyRequest) => !isExempt(request.routeOptions.config?.surface);
+
+  async function take(charges: readonly Charge[], request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    if (charges.length === 0) return;
+    const before = taken.get(request) ?? nothing;
+    const verdict = await options.take(charges);
+    const all = {
+      charges: [...before.charges, ...charges],
+      verdict: { admitted: verdict.admitted, readings: [...before.verdict.readings, ...verdict.readings] },
+    };
+    taken.set(request, all);
+    reply.headers(rateHeaders(all.charges, all.verdict, options.clock.now()));
+    if (!verdict.admitted) throw rateLimited(charges, verdict);
+  }
+
+  return {
+    guard(app) {
+      app.addHook('onRequest', async (request, reply) => {
+        if (!isLimited(request)) return;
+        const charges = [addressCharge(request, rates)];
+        if (options.takeHere === undefined) return await take(charges, request, reply);
+        const verdict = options.takeHere(charges);
+        if (verdict.admitted) return;
+        taken.set(request, { charges, verdict });
+        reply.headers(rateHeaders(charges, verdict, options.clock.now()));
+        throw rateLimited(charges, verdict);
+      });
+      app.addHook('preParsing', async (request, reply) => {
+        if (!isLimited(request)) return;
+        const known = taken.has(request) ? [] : [addressCharge(request, rates)];
+        await take([...known, ...callerCharges(request, rates)], request, reply);
+      });
+    },
+    async failureOf(thrown, request, reply) {
+      const isTurnedAway = thrown instanceof TalosError && thrown.status < 500;
+      if (!isTurnedAway || taken.has(request) || !isLimited(request)) return thrown;
+      try {
+        await take([addressCharge(request, rates)], request, reply);
+        return thrown;
+      } catch (error) {
+        return error;
+      }
+    },
+  };
+}
+
+/** What a request was counted against so far. */
+interface Taken {
+  readonly charges: readonly Charge[];
+  readonly verdict: Verdict;
+}
+
+const nothing: Taken = { charges: [], verdict: { admitted: true, readings: [] } };
+
+// Whoever watches over the gateway must get an answer when it is busiest.
+function isExempt(surfaceId: SurfaceId | undefined): boolean {
+  if (surfaceId === undefined) return false;
+  const { template } = surfaceOf(surfaceId);
+  return template.startsWith('/health') || template === '/readyz' || template === '/metrics';
+}
+
+function addressCharge(request: FastifyRequest, { ip }: RequestRates): Charge {
+  return { kind: 'ip', who: addressOf(request), rate: ip };
+}
+
+// What a proxy that is believed forwards need not be an address.
+function addressOf(request: FastifyRequest): string {
+  return clientNetwork(request.ip) ?? clientNetwork(request.socket.remoteAddress ?? '') ?? 'unknown';
+}
+
+function callerCharges(request: FastifyRequest, { key, routes }: RequestRates): Charge[] {
+  const surface = request.routeOptions.config?.surface;
+  const principal = request.caller?.principal;
+  const id = principal?.authMode === 'bearer' ? principal.id : undefined;
+  const rate = surface === undefined ? undefined : routes.get(surface);
+  if (rate !== undefined) return [{ kind: 'route', who: `${surface} ${id ?? addressOf(request)}`, rate }];
+  return id === undefined ? [] : [{ kind: 'key', who: id, rate: key }];
+}

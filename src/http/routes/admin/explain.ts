@@ -1,0 +1,129 @@
+/** `POST /admin/v1/policy/explain`: why a call would be allowed or refused, without making it. */
+import { type Static, Type } from '@fastify/type-provider-typebox';
+import { bounds } from '../../../config/bounds.ts';
+import type { JsonObject } from '../../../core/json.ts';
+import type { ExplainCall, ExplainedCall, Explanation } from '../../../gateway/explain-call.ts';
+import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
+import type { App } from '../../fastify.ts';
+import { DenialBody, denialBody } from './denial-body.ts';
+
+const closed = { additionalProperties: false };
+const Name = Type.String({ minLength: 1, maxLength: bounds.recordNameCharsMax });
+
+const Body = Type.Object(
+  {
+    server_id: Name,
+    tool_name: Type.String({ minLength: 1, maxLength: bounds.toolNameCharsMax }),
+    input: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    capability: Type.Optional(Type.String({ minLength: 1, maxLength: bounds.capabilityTokenCharsMax })),
+    principal: Type.Optional(
+      Type.Object(
+        {
+          id: Name,
+          team_id: Type.Optional(Name),
+          permissions: Type.Optional(Type.Array(Name, { maxItems: bounds.permissionsMax })),
+        },
+        { ...closed, description: 'Who would call; the subject of the capability when absent.' },
+      ),
+    ),
+    proves_possession: Type.Optional(
+      Type.Boolean({ description: "Whether the request would be signed with the subject's key." }),
+    ),
+  },
+  closed,
+);
+
+const Answer = Type.Object({
+  decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
+  denial: Type.Optional(DenialBody),
+  remedies: Type.Array(Type.String(), { description: 'What would have to be otherwise.' }),
+  tool_known: Type.Boolean(),
+  input_faults: Type.Array(Type.String()),
+  links: Type.Array(
+    Type.Object({
+      capability_hash: Type.String(),
+      issuer: Type.String(),
+      subject: Type.String(),
+      scopes: Type.Array(Type.String()),
+      covers_call: Type.Boolean(),
+      constraints: Type.Array(
+        Type.Object({
+          name: Type.String(),
+          value: Type.Unknown(),
+          holds: Type.Boolean(),
+          denial_detail: Type.Optional(Type.String()),
+          demands: Type.String(),
+        }),
+      ),
+    }),
+    { description: 'Each link of the capability, root first.' },
+  ),
+  audit_ref: Type.String(),
+});
+
+export interface ExplainRouteDeps {
+  readonly authenticate: AuthenticateRequest;
+  readonly explainCall: ExplainCall;
+  readonly factsOf: FactsOf;
+}
+
+export function explainRoutes(app: App, { authenticate, explainCall, factsOf }: ExplainRouteDeps): void {
+  app.post(
+    '/admin/v1/policy/explain',
+    {
+      config: { surface: 'admin.policy.explain' },
+      schema: {
+        tags: ['Administration'],
+        summary: 'Why a call would be allowed or refused',
+        body: Body,
+        response: { 200: Answer },
+      },
+      onRequest: authenticated(authenticate, 'admin'),
+    },
+    async (request, reply) => {
+      const who = { caller: callerOf(request), facts: factsOf(request) };
+      const explanation = await explainCall(who, callOf(request.body), clientGone(reply));
+      void reply.header('x-talos-audit-ref', explanation.auditRef);
+      return answerOf(explanation);
+    },
+  );
+}
+
+function callOf(body: Static<typeof Body>): ExplainedCall {
+  const { server_id: serverId, tool_name: toolName, input, capability, principal, proves_possession } = body;
+  return {
+    serverId,
+    toolName,
+    input: (input ?? {}) as JsonObject,
+    provesPossession: proves_possession === true,
+    ...(capability === undefined ? {} : { capability }),
+    ...(principal === undefined ? {} : principalOf(principal)),
+  };
+}
+
+function principalOf({ id, team_id, permissions }: NonNullable<Static<typeof Body>['principal']>) {
+  const principal = { authMode: 'bearer' as const, id, teamId: team_id ?? 'default' };
+  return permissions === undefined ? { principal } : { principal, permissions };
+}
+
+function answerOf({ denial, remedies, isToolKnown, inputFaults, links, auditRef }: Explanation): Static<typeof Answer> {
+  return {
+    decision: denial === undefined ? 'allow' : 'deny',
+    ...(denial === undefined ? {} : { denial: denialBody(denial) }),
+    remedies: [...remedies],
+    tool_known: isToolKnown,
+    input_faults: [...inputFaults],
+    links: links.map(({ hash, issuer, subject, scopes, coversCall, constraints }) => ({
+      capability_hash: hash,
+      issuer,
+      subject,
+      scopes: [...scopes],
+      covers_call: coversCall,
+      constraints: constraints.map(({ detail, ...constraint }) => ({
+        ...constraint,
+        ...(detail === undefined ? {} : { denial_detail: detail }),
+      })),
+    })),
+    audit_ref: auditRef,
+  };
+}

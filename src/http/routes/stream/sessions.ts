@@ -1,0 +1,107 @@
+/** Who watches the log at this gateway, tickets for those who cannot send headers, and the peers of the network. */
+import { Type } from '@fastify/type-provider-typebox';
+import { bounds } from '../../../config/bounds.ts';
+import { isVisible } from '../../../core/visible-teams.ts';
+import type { StreamEvents } from '../../../gateway/stream-events.ts';
+import type { Session, Sessions } from '../../../stream/sessions.ts';
+import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import type { App } from '../../fastify.ts';
+import { credentialsToSeal } from '../../stream-credentials.ts';
+
+const SessionItem = Type.Object({
+  session_id: Type.String(),
+  peer_id: Type.Null(),
+  created_at: Type.String(),
+  transport: Type.Union([Type.Literal('websocket'), Type.Literal('sse')]),
+  principal: Type.String(),
+  last_cursor: Type.String({ description: 'Up to where it has been written to.' }),
+  acknowledged_cursor: Type.String({ description: 'Up to where the client says that it has everything, or empty.' }),
+  events_sent: Type.Integer(),
+  paused: Type.Boolean(),
+});
+
+export interface SessionRouteDeps {
+  readonly authenticate: AuthenticateRequest;
+  readonly factsOf: FactsOf;
+  readonly streamEvents: StreamEvents;
+  readonly sessions: Sessions;
+}
+
+export function sessionRoutes(app: App, deps: SessionRouteDeps): void {
+  const onRequest = authenticated(deps.authenticate, 'open');
+
+  app.get(
+    '/sessions',
+    {
+      config: { surface: 'gateway.sessions' },
+      schema: {
+        tags: ['Status'],
+        summary: 'Sessions that watch the log at this gateway',
+        response: { 200: Type.Object({ sessions: Type.Array(SessionItem) }) },
+      },
+      onRequest,
+    },
+    async (request) => {
+      const asked = { surfaceId: 'gateway.sessions', caller: callerOf(request), facts: deps.factsOf(request) } as const;
+      const { teams = 'all' } = await deps.streamEvents.authorise(asked);
+      const visible = deps.sessions.list().filter(({ teamId }) => isVisible(teams, teamId));
+      return { sessions: visible.slice(0, bounds.listSessionsMax).map(itemOf) };
+    },
+  );
+
+  app.get(
+    '/peers',
+    {
+      config: { surface: 'gateway.peers' },
+      schema: {
+        tags: ['Status'],
+        summary: 'Peers of the network that this gateway is connected to',
+        response: {
+          200: Type.Object({
+            peers: Type.Array(
+              Type.Object({ peer_id: Type.String(), services: Type.Optional(Type.Array(Type.String())) }),
+            ),
+          }),
+        },
+      },
+    },
+    async () => ({ peers: [] }),
+  );
+
+  app.post(
+    '/api/events/ticket',
+    {
+      config: { surface: 'events.ticket' },
+      schema: {
+        tags: ['Events'],
+        summary: 'A ticket to open one stream with',
+        description: 'For browsers, whose EventSource and WebSocket send no headers. Good once, as `?ticket=`.',
+        response: {
+          200: Type.Object({ ticket: Type.String(), expires_in: Type.Integer({ description: 'Seconds.' }) }),
+        },
+      },
+      onRequest,
+    },
+    async (request, reply) => {
+      const asked = { caller: callerOf(request), facts: deps.factsOf(request) };
+      const { ticket, auditRef } = await deps.streamEvents.issueTicket(asked, credentialsToSeal(request));
+      reply.header('x-talos-audit-ref', auditRef).header('cache-control', 'no-store');
+      return { ticket, expires_in: bounds.streamTicketSec };
+    },
+  );
+}
+
+function itemOf(session: Session) {
+  const { subscription } = session;
+  return {
+    session_id: session.id,
+    peer_id: null,
+    created_at: new Date(session.openedAtMs).toISOString(),
+    transport: session.transport,
+    principal: session.principalId,
+    last_cursor: subscription.position.cursor,
+    acknowledged_cursor: session.acknowledged(),
+    events_sent: subscription.sent.events,
+    paused: subscription.isPaused,
+  };
+}

@@ -1,0 +1,83 @@
+/** What administrators change while the gateway runs: roles and secrets, with the keys that secrets are kept under. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { bounds } from './config/bounds.ts';
+import type { Config, Secrets } from './config/config.ts';
+import type { Clock } from './core/clock.ts';
+import { envelopeKeyBytes } from './core/envelope.ts';
+import { type KeyRing, parseKeyRing } from './core/key-ring.ts';
+import { createSecretVault, type SecretVault } from './gateway/secret-vault.ts';
+import { type Roles, startRoles } from './policy/roles.ts';
+import { type ChangeLock, createChangeLock } from './storage/change-lock.ts';
+import type { openReadPool } from './storage/db.ts';
+import { createRoleStore } from './storage/rbac.ts';
+import { createSecretStore, type SecretStore } from './storage/secrets.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
+
+export interface AdministrationOptions {
+  readonly config: Pick<Config, 'dataDir' | 'secretsKeyFile'>;
+  readonly secrets: Pick<Secrets, 'secretsKey'>;
+  readonly pool: ReturnType<typeof openReadPool>;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+}
+
+export interface Administration {
+  readonly roles: Roles;
+  readonly secretStore: SecretStore;
+  readonly vault: SecretVault;
+  readonly changeLock: ChangeLock;
+  /** Runs what outlives its request; `close` ends it by `signal` and waits for it. */
+  readonly run: (work: () => Promise<void>) => void;
+  readonly signal: AbortSignal;
+  readonly close: () => Promise<void>;
+}
+
+/** Throws `STORE_UNAVAILABLE` when the roles cannot be read. */
+export async function openAdministration(options: AdministrationOptions): Promise<Administration> {
+  const { config, secrets, pool, clock, telemetry } = options;
+  const roles = await startRoles({
+    store: createRoleStore(pool),
+    clock,
+    log: telemetry.log,
+    pollMs: bounds.rolePollMs,
+    ageMsMax: bounds.roleAgeMsMax,
+  });
+  const secretStore = createSecretStore(pool);
+  const file = config.secretsKeyFile ?? join(config.dataDir, 'secrets.key');
+  // A file that the operator named is the operator's: a missing one is a mistake, and making another key would hide it.
+  const mayMake = config.secretsKeyFile === undefined;
+  const readKeys = async (): Promise<KeyRing> => {
+    if (secrets.secretsKey !== undefined) return parseKeyRing(secrets.secretsKey.reveal(), 'secrets_key');
+    if (mayMake) await makeOnce(file);
+    return parseKeyRing(await readFile(file, 'utf8'), 'the file of the secrets key');
+  };
+  const stopping = new AbortController();
+  let running: Promise<void> = Promise.resolve();
+  return {
+    roles,
+    secretStore,
+    vault: createSecretVault({ store: secretStore, readKeys, clock }),
+    changeLock: createChangeLock(pool),
+    run: (work) => {
+      running = running.then(work, work);
+    },
+    signal: stopping.signal,
+    async close() {
+      stopping.abort();
+      await running.catch(() => undefined);
+      await roles.close();
+    },
+  };
+}
+
+async function makeOnce(file: string): Promise<void> {
+  try {
+    await mkdir(dirname(file), { recursive: true });
+    const text = `${randomBytes(envelopeKeyBytes).toString('base64url')}\n`;
+    await writeFile(file, text, { flag: 'wx', mode: 0o600, flush: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}

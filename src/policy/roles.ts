@@ -1,0 +1,103 @@
+/**
+ * The roles as this process knows them. Whether they changed is asked all the time, in one row; when nobody can say, what
+ * is known is believed for `ageMsMax` and then no more: without roles nothing is allowed by them.
+ */
+import type { Clock } from '../core/clock.ts';
+import { describeError } from '../core/errors.ts';
+import type { BearerPrincipal } from '../core/principal.ts';
+import { builtInRoles, type Role, type RoleBinding, type RoleBook } from '../core/role.ts';
+import type { RoleStore } from '../storage/rbac.ts';
+import type { Log } from '../telemetry/telemetry.ts';
+import type { Grant, RoleView } from './grants.ts';
+
+export interface Roles extends RoleView {
+  /** What is known now, built-in roles aside. */
+  readonly book: () => RoleBook;
+  /** Asks at once, so that a change that was just made is seen. Throws `STORE_UNAVAILABLE`. */
+  readonly refresh: () => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+export interface RolesOptions {
+  readonly store: RoleStore;
+  readonly clock: Pick<Clock, 'monotonic'>;
+  readonly log: Log;
+  readonly pollMs: number;
+  readonly ageMsMax: number;
+}
+
+/** Resolves when the roles were read once; throws `STORE_UNAVAILABLE` when they cannot be. */
+export async function startRoles(options: RolesOptions): Promise<Roles> {
+  const { store, clock, log, pollMs, ageMsMax } = options;
+  let book: RoleBook = { version: -1, roles: [], bindings: [] };
+  let byPrincipal: ReadonlyMap<string, readonly BoundGrant[]> = new Map();
+  let askedAtMs = Number.NEGATIVE_INFINITY;
+  let isLost = false;
+  let isClosed = false;
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> = Promise.resolve();
+
+  async function ask(): Promise<void> {
+    const startedAtMs = clock.monotonic();
+    if ((await store.version()) !== book.version) {
+      book = await store.load();
+      byPrincipal = compile(book);
+    }
+    askedAtMs = startedAtMs;
+  }
+
+  // One at a time, so that what was asked first cannot overwrite what was learnt later.
+  function refresh(): Promise<void> {
+    const next = running.catch(() => undefined).then(ask);
+    running = next;
+    return next;
+  }
+
+  async function poll(): Promise<void> {
+    try {
+      await refresh();
+      if (isLost) log.info('the roles can be read again');
+      isLost = false;
+    } catch (error) {
+      if (!isLost) log.warn({ reason: describeError(error) }, 'the roles cannot be read');
+      isLost = true;
+    }
+    if (!isClosed) timer = setTimeout(poll, pollMs).unref();
+  }
+
+  await refresh();
+  timer = setTimeout(poll, pollMs).unref();
+
+  return {
+    grantsOf({ id, teamId }: BearerPrincipal) {
+      if (clock.monotonic() - askedAtMs > ageMsMax) return undefined;
+      return (byPrincipal.get(id) ?? []).filter(({ team }) => team === undefined || team === teamId);
+    },
+    book: () => book,
+    refresh,
+    async close() {
+      isClosed = true;
+      clearTimeout(timer);
+      await running.catch(() => undefined);
+    },
+  };
+}
+
+interface BoundGrant extends Grant {
+  readonly team: string | undefined;
+}
+
+function compile({ roles, bindings }: RoleBook): ReadonlyMap<string, readonly BoundGrant[]> {
+  const byId = new Map([...builtInRoles, ...roles].map((role) => [role.role_id, role]));
+  return new Map(
+    [...Map.groupBy(bindings, ({ principal_id }) => principal_id)].map(([id, bound]) => [
+      id,
+      bound.flatMap((binding) => grantOf(binding, byId.get(binding.role_id))),
+    ]),
+  );
+}
+
+function grantOf({ binding_id, team_id, scope }: RoleBinding, role: Role | undefined): BoundGrant[] {
+  if (role === undefined) return [];
+  return [{ bindingId: binding_id, scope, permissions: role.permissions, team: team_id }];
+}

@@ -1,0 +1,124 @@
+/** Revoked capabilities: rows that commit with the records that say so, read in the order of the log. */
+import pg from 'pg';
+import { bounds } from '../config/bounds.ts';
+import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
+import type { Revocation } from '../core/revocation.ts';
+import { createClient, type DatabaseAddress, destroyClient, endClient, read } from './db.ts';
+
+/** Whoever listens on it is told that there may be more; nobody relies on it. */
+const channel = 'talos_revocation';
+
+export interface StoredRevocation extends Revocation {
+  /** Grows with every revocation, in the order of the log. */
+  readonly revocationId: number;
+  /** The record that says so. */
+  readonly eventId: string;
+  readonly revokedAtSec: number;
+}
+
+/** SQL that keeps the revocations, for the transaction that appends the records. What is revoked already stays so. */
+export function keepRevocations(events: readonly PreparedEvent[], committed: readonly CommittedEvent[]): string {
+  const rows = events.flatMap(({ companions }, index) => {
+    const { eventId } = committed[index] as CommittedEvent;
+    const { revokes } = companions ?? {};
+    return revokes === undefined ? [] : [`('${revokes.kind}', ${pg.escapeLiteral(revokes.value)}, '${eventId}')`];
+  });
+  if (rows.length === 0) return '';
+  return `INSERT INTO capability_revocation (kind, value, event_id) VALUES ${rows.join(', ')}
+    ON CONFLICT (kind, value) DO NOTHING; NOTIFY ${channel};`;
+}
+
+interface Row {
+  readonly revocation_id: string;
+  readonly kind: Revocation['kind'];
+  readonly value: string;
+  readonly event_id: string;
+  readonly revoked_at_sec: string;
+}
+
+const columns = 'revocation_id, kind, value, event_id, floor(extract(epoch FROM revoked_at))::bigint AS revoked_at_sec';
+
+function stored(row: Row): StoredRevocation {
+  return {
+    revocationId: Number(row.revocation_id),
+    kind: row.kind,
+    value: row.value,
+    eventId: row.event_id,
+    revokedAtSec: Number(row.revoked_at_sec),
+  };
+}
+
+export interface RevocationPage {
+  /** Only those before this one. */
+  readonly before?: number;
+  readonly limit: number;
+}
+
+export interface RevocationStore {
+  /** Newest first. */
+  readonly list: (page: RevocationPage) => Promise<StoredRevocation[]>;
+}
+
+export function createRevocationStore(pool: pg.Pool): RevocationStore {
+  return {
+    async list({ before = Number.MAX_SAFE_INTEGER, limit }) {
+      const text = `SELECT ${columns} FROM capability_revocation WHERE revocation_id < $1
+                     ORDER BY revocation_id DESC LIMIT $2`;
+      return (await read<Row>(pool, text, [before, limit])).map(stored);
+    },
+  };
+}
+
+/** Follows the table on a connection of its own, so that no other work can delay what it sees. */
+export interface RevocationReader {
+  /** The next revocations after this one, oldest first, at most `revocationPageRows`. Rejects when the store is away. */
+  readonly after: (revocationId: number) => Promise<StoredRevocation[]>;
+  readonly close: () => Promise<void>;
+}
+
+/** `onHint` is called when there may be more. */
+export function createRevocationReader(address: DatabaseAddress, onHint: () => void): RevocationReader {
+  let client: pg.Client | undefined;
+
+  function drop(broken: pg.Client): void {
+    if (client === broken) client = undefined;
+    destroyClient(broken);
+  }
+
+  async function connected(opened: pg.Client): Promise<void> {
+    opened.on('notification', onHint);
+    opened.once('end', () => {
+      if (client === opened) client = undefined;
+    });
+    await opened.connect();
+    await opened.query(`LISTEN ${channel}`);
+  }
+
+  async function after(revocationId: number): Promise<StoredRevocation[]> {
+    const isNew = client === undefined;
+    const used = client ?? createClient(address, 'talos-revocation');
+    client = used;
+    // A store that is silent is a store that is away.
+    const timer = setTimeout(() => drop(used), bounds.revocationQueryTimeoutMs);
+    try {
+      if (isNew) await connected(used);
+      const text = `SELECT ${columns} FROM capability_revocation WHERE revocation_id > $1
+                     ORDER BY revocation_id LIMIT ${bounds.revocationPageRows}`;
+      return (await used.query<Row>(text, [revocationId])).rows.map(stored);
+    } catch (error) {
+      drop(used);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  return {
+    after,
+    async close() {
+      const open = client;
+      client = undefined;
+      if (open !== undefined) await endClient(open);
+    },
+  };
+}
