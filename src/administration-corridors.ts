@@ -7,8 +7,10 @@ import type { AuthorizeAction } from './gateway/authorize-action.ts';
 import { createConfigSnapshots } from './gateway/config-snapshot.ts';
 import { createManageRoles } from './gateway/manage-roles.ts';
 import { createManageSecrets } from './gateway/manage-secrets.ts';
+import { createManageServers } from './gateway/manage-servers.ts';
 import { runRotation } from './gateway/secret-rotation.ts';
 import type { Registry } from './mcp/registry.ts';
+import type { ToolServers } from './mcp/stored-servers.ts';
 import type { Administration } from './open-administration.ts';
 import type { PolicyMode } from './policy/decide.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
@@ -19,8 +21,9 @@ export interface AdministrationCorridorOptions {
   readonly administer: Administer;
   readonly policyMode: PolicyMode;
   readonly delivery: { readonly recorder: Pick<Recorder, 'record'> };
-  readonly registry: Pick<Registry, 'servers'>;
-  readonly config: Pick<Config, 'region' | 'environmentSecretNames'>;
+  readonly registry: Pick<Registry, 'servers' | 'get' | 'test'>;
+  readonly toolServers: ToolServers;
+  readonly config: Pick<Config, 'region' | 'environmentSecretNames' | 'managedStdioServers'>;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
@@ -43,6 +46,10 @@ export function administrationCorridors(options: AdministrationCorridorOptions) 
       vault,
       environmentNames: config.environmentSecretNames,
       rotate: (opId, targetKekId) => administration.run(() => runRotation(rotation, opId, targetKekId)),
+    }),
+    manageServers: createManageServers({
+      ...{ authorizeAction, administer, recorder, registry, toolServers: options.toolServers },
+      stdioAllowed: config.managedStdioServers,
     }),
     configSnapshots: createConfigSnapshots({ ...forRoles, servers: registry.servers, origin: config.region }),
   };

@@ -23,6 +23,7 @@ import { createReadEvents } from './gateway/read-events.ts';
 import { createReadLog } from './gateway/read-log.ts';
 import { createReadStats } from './gateway/read-stats.ts';
 import { createRefuse } from './gateway/refusal.ts';
+import { createReloadServers, type ReloadServers } from './gateway/reload-servers.ts';
 import { createStreamEvents } from './gateway/stream-events.ts';
 import { createSubmitEvents } from './gateway/submit-events.ts';
 import { refuseWithoutRoom } from './http/admission.ts';
@@ -34,7 +35,6 @@ import { createServer, listen, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
 import { countUnrecorded } from './http/unrecorded.ts';
 import { routeUpgrades } from './http/ws.ts';
-import { createRegistry, type Registry } from './mcp/registry.ts';
 import { readToolRegistry } from './mcp/tool-registry.ts';
 import { mcpCorridors } from './mcp-corridors.ts';
 import { type Administration, openAdministration } from './open-administration.ts';
@@ -44,6 +44,8 @@ import { type Delivery, openDelivery } from './open-delivery.ts';
 import { type Identity, openIdentity, protectedResource } from './open-identity.ts';
 import { type Limits, openLimits } from './open-limits.ts';
 import { openStreams } from './open-streams.ts';
+import { type OpenToolServers, openToolServers } from './open-tool-servers.ts';
+import { pruneCallResults } from './storage/call-results.ts';
 import { pruneCapabilityUse } from './storage/capability-use.ts';
 import { createCheckpointStore } from './storage/checkpoints.ts';
 import { type DatabaseAddress, openReadPool } from './storage/db.ts';
@@ -70,6 +72,8 @@ export interface GatewayOptions {
 
 export interface Gateway {
   readonly url: string;
+  /** These are the tool servers of file and environment from now on. */
+  readonly reloadServers: ReloadServers;
   /** Refuses new work, waits for what is in flight, and lets go of everything. */
   readonly stop: () => Promise<void>;
 }
@@ -90,8 +94,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     if (failures.length > 0) throw failures[0];
   };
   try {
-    const url = await build(options, (close) => closers.push(close));
-    return { url, stop };
+    const built = await build(options, (close) => closers.push(close));
+    return { ...built, stop };
   } catch (error) {
     // Why it could not start is what there is to say, whatever else goes wrong on the way out.
     await stop().catch(() => undefined);
@@ -101,8 +105,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
 type OnStop = (close: () => Promise<void> | void) => void;
 
-/** The gateway in the order in which its parts need each other. Resolves with its address. */
-async function build(options: GatewayOptions, onStop: OnStop): Promise<string> {
+/** The gateway in the order in which its parts need each other. */
+async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gateway, 'stop'>> {
   const { config, secrets, signal } = options;
   const startedAtMs = options.clock.monotonic();
   const isEmbedded = secrets.databaseUrl === undefined;
@@ -124,26 +128,21 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<string> {
   const identity = await openIdentity(options, log.readPool, capabilities.verifier);
   onStop(() => identity.close());
   const knownTool = await readToolRegistry(config.toolRegistryFile);
-  const { clock, telemetry } = options;
+  const { telemetry } = options;
   const administration = await openAdministration({ ...options, pool: log.readPool });
   onStop(() => administration.close());
   const secretOf = administration.vault.valueOf;
-  const registry = createRegistry(config.servers, {
-    clock,
-    log: telemetry.log,
-    onLoad: telemetry.upstreamLoad,
-    secretOf,
-  });
-  onStop(() => registry.close());
+  const servers = await openToolServers({ ...options, pool: log.readPool, secretOf });
+  onStop(() => servers.close());
+  const { registry, toolServers } = servers;
   void registry.warmUp(signal);
   const limits = await openLimits(options);
   onStop(limits.close);
 
-  return await serveHttp(
-    options,
-    { startedAtMs, log, upkeep, delivery, capabilities, identity, administration, knownTool, registry, limits },
-    onStop,
-  );
+  const parts = { startedAtMs, log, upkeep, delivery, capabilities, identity, administration, knownTool, limits };
+  const url = await serveHttp(options, { ...parts, registry, toolServers }, onStop);
+  const { recorder } = delivery;
+  return { url, reloadServers: createReloadServers({ toolServers, recorder, log: telemetry.log }) };
 }
 
 type OpenLog = Awaited<ReturnType<typeof openLog>>;
@@ -215,7 +214,8 @@ function startUpkeep({ config, clock, telemetry }: GatewayOptions, log: OpenLog,
   });
   onStop(() => reconciler.close());
   const pruner = startReservationPruner({
-    prune: async () => (await pruneReservations(readPool)) + (await pruneCapabilityUse(readPool)),
+    prune: async () =>
+      (await pruneReservations(readPool)) + (await pruneCallResults(readPool)) + (await pruneCapabilityUse(readPool)),
     intervalMs: bounds.idempotencyPruneIntervalMs,
     log: telemetry.log,
   });
@@ -233,7 +233,8 @@ interface Parts {
   readonly identity: Identity;
   readonly knownTool: KnownToolOf;
   readonly administration: Administration;
-  readonly registry: Registry;
+  readonly registry: OpenToolServers['registry'];
+  readonly toolServers: OpenToolServers['toolServers'];
   readonly limits: Limits;
 }
 
@@ -340,6 +341,7 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
     ...mcpCorridors({
       ...{ registry, knownTool, policyMode, take, recorder, refuse, verifier, identity, telemetry, clock },
       abandonIntent: upkeep.reconciler.abandon,
+      vault: parts.administration.vault,
       pool: readPool,
       version: config.version ?? manifest.version,
     }),
@@ -357,6 +359,7 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
     }),
     streams: log.live.streams,
     sessions: log.live.sessions,
+    messagesAs: parts.limits.requests.messagesAs,
     streamEvents: createStreamEvents({
       authorizeAction,
       policyMode,

@@ -6,7 +6,9 @@ import {
   type Authenticate,
   type AuthenticatorOptions,
   createAuthenticator,
+  createPossessionCheck,
   createPresentCapability,
+  type PossessionCheck,
   type PresentCapability,
 } from './auth/authenticate.ts';
 import type { BearerOptions } from './auth/bearer.ts';
@@ -31,6 +33,7 @@ import type { Telemetry } from './telemetry/telemetry.ts';
 export interface Identity {
   readonly authenticate: Authenticate<Authority>;
   readonly presentCapability: PresentCapability<Authority>;
+  readonly possessionFault: PossessionCheck;
   /** What is done about keys and tokens, with what these corridors need of others. */
   readonly corridors: (needs: CorridorNeeds) => {
     readonly manageApiKeys: ManageApiKeys;
@@ -85,6 +88,7 @@ export async function openIdentity(
   return {
     authenticate: createAuthenticator(authenticator),
     presentCapability: createPresentCapability(authenticator),
+    possessionFault: createPossessionCheck(authenticator),
     corridors: ({ recorder, ...needs }) => ({
       manageApiKeys: createManageApiKeys({ ...needs, store, mint: apiKeys.mint, forget: apiKeys.forget, clock }),
       issueToken: createIssueToken({ adminSecret, sign: adminTokens?.issue, recorder }),

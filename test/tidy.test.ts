@@ -63,7 +63,7 @@ const rules: readonly Rule[] = [
   {
     name: 'the environment is read by src/config/env.ts alone',
     pattern: /\bprocess\s*(?:\.\s*env\b|\[\s*['"]env)|\benv\b[^'"]*\bfrom 'node:process'/,
-    where: /^(?:src|cli|verifier|packages)\//,
+    where: /^(?:src|cli|verifier|packages)\/.*\.ts$/,
     except: /^src\/config\/env\.ts$/,
     catches: "const port = process.env['PORT'];",
   },
@@ -77,26 +77,26 @@ const rules: readonly Rule[] = [
   {
     name: 'randomness comes from node:crypto',
     pattern: /\bMath\.random\b/,
-    where: /^(?:src|cli|packages|examples)\//,
+    where: /^(?:src|cli|packages|examples)\/.*\.ts$/,
     catches: 'const id = Math.random();',
   },
   {
     name: 'the gateway logs and does not print',
     pattern: /(?<![.\w])console\s*\.\s*\w+/,
-    where: /^(?:src|verifier|packages)\//,
+    where: /^(?:src|verifier|packages)\/.*\.ts$/,
     catches: "console.log('here');",
   },
   {
     name: 'rooms throw and do not end the process',
     pattern: /\bprocess\.(?:exit|abort)\s*\(/,
-    where: /^(?:src|verifier|packages)\//,
+    where: /^(?:src|verifier|packages)\/.*\.ts$/,
     catches: 'process.exit(1);',
   },
   {
     name: 'SQL lives in storage',
     pattern:
       /\b(?:SELECT\s[^'"`;]{1,200}\sFROM\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|(?:CREATE|ALTER|DROP)\s+(?:TABLE|INDEX|DATABASE|ROLE|SCHEMA)\s|COPY\s+\w+\s*\()/,
-    where: /^(?:src|cli|verifier|packages)\//,
+    where: /^(?:src|cli|verifier|packages)\/.*\.ts$/,
     except: /^src\/storage\//,
     catches: "await pool.query('SELECT seq FROM audit_event WHERE seq = $1', [seq]);",
   },

@@ -82,6 +82,8 @@ function environmentOf(setup: GatewaySetup, cwd: string): Record<string, string>
   return {
     PATH: process.env['PATH'] ?? '',
     TALOS_GATEWAY_PORT: '0',
+    // All load comes from one address.
+    TALOS_RATE_LIMIT: 'false',
     TALOS_DATA_DIR: setup.dataDir ?? cwd,
     TALOS_TRUSTED_ISSUERS: issuer,
     TALOS_TOOL_REGISTRY: registryIn(cwd),

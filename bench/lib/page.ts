@@ -38,5 +38,6 @@ const titles: Readonly<Record<string, string>> = {
   growth: 'Growth of the log',
   authorise: 'Authorisation',
   limits: 'Limits',
+  streams: 'Live streams',
   footprint: 'Memory and start',
 };

@@ -56,6 +56,7 @@ export class Connection {
   readonly #handlers: ConnectionHandlers;
   #resolve: (ended: Ended) => void = () => undefined;
   #isOpen = false;
+  #isOver = false;
   #intervalMs = heartbeatDefaultMs;
   #heartbeat: ReturnType<typeof setInterval> | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
@@ -117,8 +118,8 @@ export class Connection {
       this.#end(1006, 'What answers is not a gateway.');
       return;
     }
-    this.#watch(this.#intervalMs * missedHeartbeatsMax);
     this.#take(message);
+    if (!this.#isOver) this.#watch(this.#intervalMs * missedHeartbeatsMax);
   }
 
   #take(message: Message): void {
@@ -162,6 +163,7 @@ export class Connection {
 
   /** The first reason counts. What arrives afterwards is not looked at. */
   #end(closeCode: number, reason: string): void {
+    this.#isOver = true;
     clearInterval(this.#heartbeat);
     clearTimeout(this.#watchdog);
     const socket = this.#socket;

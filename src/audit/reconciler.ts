@@ -3,7 +3,7 @@
  * whether the tool ran, and the log says exactly that. While a gateway lives it commits often enough to be known alive;
  * one that was silent for `silentMs` is taken for dead.
  */
-import type { EventDraft } from '../core/audit-event.ts';
+import type { Companions, EventDraft } from '../core/audit-event.ts';
 import { describeError } from '../core/errors.ts';
 import { isJsonObject, type JsonObject, type JsonScalar } from '../core/json.ts';
 import { gatewayItself, teamDefault } from '../core/principal.ts';
@@ -82,6 +82,7 @@ const inherited = [
   'capability_hash',
   'session_id',
   'correlation_id',
+  'idempotency_key_hash',
 ];
 
 /** The outcome of an intent of which nothing more is known. */
@@ -105,8 +106,13 @@ function unknownOutcome(intent: StoredEvent): EventDraft {
       error: 'OUTCOME_UNKNOWN',
       code: 500,
     },
-    companions: { closesIntent: intent.eventId },
+    companions: { closesIntent: intent.eventId, ...keySettlement(intent.eventId, meta) },
   };
+}
+
+/** The key of such a call answers that nobody knows, so that who repeats it does not wait for ever. */
+function keySettlement(intentId: string, meta: JsonObject): Pick<Companions, 'settlesKey'> {
+  return meta['idempotency_key_hash'] === undefined ? {} : { settlesKey: { kind: 'unknown', intentId } };
 }
 
 // Those who may see the intent may see what became of it.

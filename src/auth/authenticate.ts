@@ -2,13 +2,22 @@
  * Who is it: turns the credentials of a request into a caller. A credential that is recognisably ours must be valid in
  * every mode; development mode only forgives the absence of one, or a string that cannot be one.
  */
+import type { VerifiedCapability } from '../core/capability.ts';
 import { type Denial, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import { anonymous, devUser, teamDefault } from '../core/principal.ts';
 import type { Attestation, AttestedRequest, Attester } from './attestation.ts';
 import { type BearerOptions, identifyAdmin, identifyBearer } from './bearer.ts';
 import { type Caller, type CapabilityHolder, subjectOf, unproven } from './caller.ts';
-import { honour, isSubjectOf, type Presented, resume, type Signer } from './present-capability.ts';
+import {
+  honour,
+  isSubjectOf,
+  type PossessionRule,
+  type Presented,
+  possessionFault,
+  resume,
+  type Signer,
+} from './present-capability.ts';
 import type { Sessions } from './sessions.ts';
 
 /** What a request carries, unjudged. */
@@ -76,11 +85,22 @@ export function createPresentCapability<Authority extends CapabilityHolder>(
   options: AuthenticatorOptions<Authority>,
 ): PresentCapability<Authority> {
   return async (caller, token) => {
-    const { attestedDid } = caller;
-    // The signature over the request was verified with its headers; whose it is, is all that counts here.
-    const signer = attestedDid === undefined ? undefined : { key: attestedDid };
-    return await withAuthority(options, caller, { authorization: undefined, capability: token }, signer);
+    return await withAuthority(options, caller, { authorization: undefined, capability: token }, signerOf(caller));
   };
+}
+
+type Asker = Pick<Caller<CapabilityHolder>, 'principal' | 'attestedDid'>;
+
+/** For capabilities that were verified at an earlier request: why whoever sends this one may not use it, if so. */
+export type PossessionCheck = (caller: Asker, capability: VerifiedCapability) => Denial | undefined;
+
+export function createPossessionCheck(rule: PossessionRule): PossessionCheck {
+  return (caller, capability) => possessionFault(rule, capability, signerOf(caller), caller.principal);
+}
+
+/** The signature over the request was verified with its headers; whose it is, is all that counts afterwards. */
+function signerOf({ attestedDid }: Pick<Asker, 'attestedDid'>): Signer | undefined {
+  return attestedDid === undefined ? undefined : { key: attestedDid };
 }
 
 async function attestationOf<Authority extends CapabilityHolder>(

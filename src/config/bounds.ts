@@ -121,6 +121,12 @@ export const bounds = {
   upstreamGoodbyeTimeoutMs: 1_000,
   upstreamStreamResumesMax: 16,
   upstreamGoodbyesInFlightMax: 64,
+  // Requests in a row without an answer, after which a server is asked by probes only, and how far apart those are.
+  upstreamCircuitFailuresMax: 5,
+  upstreamCircuitMinMs: 1_000,
+  upstreamCircuitMaxMs: 30_000,
+  // How long a server that was removed is kept for calls that had found it before.
+  upstreamRetireMs: 5_000,
   toolsPerServerMax: 2_000,
   toolListPagesMax: 100,
   toolListBytesMax: 16 * 1024 * 1024,
@@ -230,6 +236,8 @@ export const bounds = {
   idempotencyKeyCharsMax: 255,
   // Clients repeat within minutes; a day outlasts a queue of theirs that was down over night.
   idempotencyKeptSec: 86_400,
+  // Of a tool's answer that is kept for who repeats the call under its key.
+  keptResultBytesMax: 1024 * 1024,
   idempotencyPruneIntervalMs: 60_000,
   maintenanceIntervalMs: 60_000,
   pruneIntervalMs: 3_600_000,
@@ -331,6 +339,9 @@ export const bounds = {
   commandWordsMax: 64,
   quotedValueCharsMax: 60,
   toolServersMax: 256,
+  // Those that administrators add: what one may say, and how often every gateway asks whether they changed.
+  managedServerBytesMax: 16 * 1024,
+  toolServersPollMs: 250,
   shutdownDrainSecDefault: 30,
   shutdownDrainSecMin: 1,
   shutdownDrainSecMax: 300,

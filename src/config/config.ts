@@ -98,6 +98,8 @@ export interface Config {
   readonly tgaUrl: string | undefined;
   /** Undefined means `secrets.key` in the data folder. */
   readonly secretsKeyFile: string | undefined;
+  /** Whether servers that are added at run time may be processes. */
+  readonly managedStdioServers: boolean;
   /** Names of variables of the environment that look like those of secrets, sorted. */
   readonly environmentSecretNames: readonly string[];
   /** Ordered by id; disabled ones included. Values of `headers` and `env` print as `[secret]`. */

@@ -1,6 +1,6 @@
-/** The settings of secrets at rest: the keys that they are kept under. */
+/** The settings of what administrators change while the gateway runs: the keys of secrets, and which servers may be added. */
 import { parseKeyRing } from '../core/key-ring.ts';
-import { type Parser, parsePath, parseSecret } from './parse.ts';
+import { type Parser, parseBoolean, parsePath, parseSecret } from './parse.ts';
 import type { Secret } from './secret.ts';
 import { setting } from './setting.ts';
 
@@ -37,6 +37,14 @@ export const secretSettings = {
     defaultText: '`secrets.key` in the data folder, made when it is first needed',
     meaning:
       'File with these keys, read again by every rotation. Keep a copy elsewhere: without it the secrets are lost.',
+  }),
+  managedStdioServers: setting<boolean>({
+    env: ['TALOS_MANAGED_STDIO_SERVERS'],
+    file: ['managed_stdio_servers'],
+    parse: parseBoolean,
+    default: false,
+    meaning:
+      'Whether tool servers that administrators add may be processes. Whoever may add one then runs any program as the user of the gateway.',
   }),
 };
 

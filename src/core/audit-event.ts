@@ -17,6 +17,7 @@ import type { Principal } from './principal.ts';
 import type { Revocation } from './revocation.ts';
 import type { RoleChange } from './role-change.ts';
 import type { SecretChange } from './secret-change.ts';
+import type { ServerChange } from './tool-server.ts';
 import { uuidv7Ms } from './uuidv7.ts';
 
 export type Outcome = 'success' | 'failure' | 'denied';
@@ -57,6 +58,8 @@ export interface Companions {
   readonly closesIntent?: string;
   /** The record is the first of a group that was submitted under a key; the others follow it in the same batch. */
   readonly reserves?: Reservation;
+  /** What the key of a call answers from now on; only with the record that closes the intent of the call. */
+  readonly settlesKey?: KeySettlement;
   /** Uses of capabilities under `max_calls`. When one of them is used up, the record is not made. */
   readonly spends?: readonly Spend[];
   /** Values that the record holds commitments to. */
@@ -69,6 +72,8 @@ export interface Companions {
   readonly roles?: RoleChange;
   /** The change of the secrets that the record tells of. */
   readonly secrets?: SecretChange;
+  /** The change of the tool servers that the record tells of. */
+  readonly toolServers?: ServerChange;
   /** The capability that the record says is revoked. */
   readonly revokes?: Revocation;
 }
@@ -97,6 +102,17 @@ export interface Reservation {
   readonly bodyHash: string;
   /** How many records the group has. */
   readonly records: number;
+  /** The place of what the key stands for and may cease to, because nothing came of it. */
+  readonly replaces?: number;
+}
+
+/**
+ * What became of a tool call under a client's key. `answered`: the key answers what is kept of this outcome. `unknown`:
+ * nobody knows what became of the call. `freed`: it never reached the tool, and the key may be used again.
+ */
+export interface KeySettlement {
+  readonly kind: 'answered' | 'unknown' | 'freed';
+  readonly intentId: string;
 }
 
 /** What can be filtered by, beside the record; a projection, never the truth. */
@@ -163,9 +179,10 @@ export function prepareEvent(draft: EventDraft, bounds: RecordBounds): PreparedE
   return { ...prepared, late: () => prepareRecord(lateDraft(draft), bounds) };
 }
 
-/** What is known of a call after its intent was closed without it: on record, but it closes and counts nothing. */
-function lateDraft({ companions: { closesIntent: _, ...companions } = {}, ...draft }: EventDraft): EventDraft {
-  return { ...draft, meta: { ...draft.meta, phase: 'late' }, companions };
+/** What is known of a call after its intent was closed without it: on record, but it closes, settles and counts nothing. */
+function lateDraft({ companions = {}, ...draft }: EventDraft): EventDraft {
+  const { closesIntent: _, settlesKey: __, ...others } = companions;
+  return { ...draft, meta: { ...draft.meta, phase: 'late' }, companions: others };
 }
 
 /**

@@ -60,7 +60,6 @@ export const errorTable = {
   ORIGIN_NOT_ALLOWED: { status: 403, message: 'Pages of this origin may not connect here.', retryable: false },
   TALOS_DENIED: { status: 403, message: 'The capability does not allow this.', retryable: false },
   TALOS_INVALID_CAPABILITY: { status: 403, message: 'The capability is not valid.', retryable: false },
-  ORIGIN_DENIED: { status: 403, message: 'Pages of this origin may not use this endpoint.', retryable: false },
   EVENT_SUBMISSION_DISABLED: {
     status: 403,
     message: 'Direct audit submission disabled in production. Audits are generated as side-effects.',
@@ -135,6 +134,27 @@ export const errorTable = {
     message: 'The Idempotency-Key was used before, for another body.',
     retryable: false,
   },
+  IDEMPOTENCY_IN_FLIGHT: {
+    status: 409,
+    message: 'The call under this Idempotency-Key is still at work. Try again for its result.',
+    retryable: true,
+  },
+  IDEMPOTENCY_KEY_REQUIRED: {
+    status: 400,
+    message: 'This tool is called with an Idempotency-Key only.',
+    retryable: false,
+  },
+  RESULT_NOT_KEPT: {
+    status: 409,
+    message: 'The call under this Idempotency-Key was made, but its result is not kept. It was not made again.',
+    retryable: false,
+  },
+  OUTCOME_UNKNOWN: {
+    status: 500,
+    message:
+      'The gateway stopped during the call under this Idempotency-Key: the tool may have run. It was not called again.',
+    retryable: false,
+  },
   RECORD_TOO_LARGE: { status: 413, message: 'The event is larger than a record may be.', retryable: false },
   RECORD_PRUNED: {
     status: 410,
@@ -172,6 +192,8 @@ export interface TalosErrorOptions {
   readonly retryable?: boolean;
   /** In how many seconds the same request may succeed, where that is known. */
   readonly retryAfterSec?: number;
+  /** It is what an earlier request under the same idempotency key came to. */
+  readonly isReplay?: boolean;
   readonly cause?: unknown;
 }
 
@@ -185,6 +207,7 @@ export class TalosError extends Error {
   /** Whether the same request may succeed later without doing harm. */
   readonly retryable: boolean;
   readonly retryAfterSec: number | undefined;
+  readonly isReplay: boolean;
 
   constructor(code: ErrorCode, options: TalosErrorOptions = {}) {
     super(options.message ?? errorTable[code].message, options.cause === undefined ? {} : { cause: options.cause });
@@ -194,14 +217,16 @@ export class TalosError extends Error {
     this.auditRef = options.auditRef;
     this.retryable = options.retryable ?? errorTable[code].retryable;
     this.retryAfterSec = options.retryAfterSec;
+    this.isReplay = options.isReplay ?? false;
   }
 
   /** The same error, as far as a caller sees it, with what is now known about it. */
   with(known: { readonly auditRef?: string; readonly retryable?: boolean }): TalosError {
-    const { message, details, inside, auditRef, retryable, retryAfterSec, cause } = this;
+    const { message, details, inside, auditRef, retryable, retryAfterSec, isReplay, cause } = this;
     return new TalosError(this.code, {
       message,
       retryable,
+      isReplay,
       cause,
       ...(details === undefined ? {} : { details }),
       ...(inside === undefined ? {} : { inside }),

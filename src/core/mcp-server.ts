@@ -36,6 +36,8 @@ export interface McpServerSpec {
   /** How often one caller may call its tools. */
   readonly rateLimit?: Rate;
   readonly tags?: readonly string[];
+  /** Private and loopback addresses are not dialled. Link-local and metadata addresses never are. */
+  readonly publicOnly?: boolean;
   /** Absent means enabled. */
   readonly enabled?: boolean;
 }
@@ -124,4 +126,10 @@ function headerProblem(name: string, value: string): string | undefined {
     return `the header '${lower}' is set by the gateway itself`;
   if (!areReferencesSound(value)) return `the header '${lower}' names a secret by what cannot be its name`;
   return isHeaderValue(value) ? undefined : `the header '${lower}' has a value that HTTP does not allow`;
+}
+
+/** Scheme, host and path of a URL: the rest of it is where credentials hide. */
+export function withoutCredentials(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return origin + pathname;
 }

@@ -40,6 +40,7 @@ const included: Readonly<Record<string, readonly string[]>> = {
   'keys:read': ['secrets:read', 'rbac:read'],
   'keys:write': ['secrets:write'],
   'mcp:invoke': ['mcp:read'],
+  'mcp:admin': ['mcp:read', 'mcp:write'],
 };
 
 /** Whether `granted`, in normal form, gives what is asked: exactly, as `ns:*`, as `*:*`, or as an older wider name. */

@@ -81,6 +81,8 @@ const callKeys = [
   'phase',
   'intent_id',
   'reason',
+  'idempotency_key_hash',
+  'replay_of',
 ] as const;
 
 const relayKeys = [
@@ -176,6 +178,18 @@ export const surfaces = {
   'admin.rbac.bindings.list': readAdmin('/admin/v1/rbac/bindings', 'admin.rbac.read'),
   'admin.rbac.bindings.create': writeAdmin('/admin/v1/rbac/bindings', 'admin.rbac.write'),
   'admin.rbac.bindings.delete': deleteAdmin('/admin/v1/rbac/bindings/{principal_id}', 'admin.rbac.write'),
+  'admin.mcp.servers.list': readAdmin('/admin/v1/mcp/servers', 'admin.mcp.read'),
+  'admin.mcp.servers.get': readAdmin('/admin/v1/mcp/servers/{server_id}', 'admin.mcp.read'),
+  'admin.mcp.servers.add': writeAdmin('/admin/v1/mcp/servers', 'admin.mcp.write'),
+  'admin.mcp.servers.change': {
+    ...writeAdmin('/admin/v1/mcp/servers/{server_id}', 'admin.mcp.write'),
+    method: 'PATCH',
+  },
+  'admin.mcp.servers.remove': deleteAdmin('/admin/v1/mcp/servers/{server_id}', 'admin.mcp.write'),
+  'admin.mcp.servers.test': writeAdmin('/admin/v1/mcp/servers/{server_id}:test', 'admin.mcp.write', [
+    'server_id',
+    'tested_result',
+  ]),
   'admin.secrets.list': readAdmin('/admin/v1/secrets', 'admin.secrets.read'),
   'admin.secrets.set': writeAdmin('/admin/v1/secrets', 'admin.secrets.write'),
   'admin.secrets.delete': deleteAdmin('/admin/v1/secrets/{name}', 'admin.secrets.write'),
@@ -259,6 +273,12 @@ export const surfaces = {
     'erased_agent_id',
     'erased_key',
     'erased_count',
+  ]),
+  'mcp.servers.reload': internal('mcp.servers.reload', [
+    'event_type',
+    'servers_added',
+    'servers_changed',
+    'servers_removed',
   ]),
   'secrets.rotated': internal('secrets.rotated', [
     'event_type',

@@ -6,9 +6,11 @@ export interface KnownTool {
   readonly class: ToolClass;
   /** Names of further arguments that hold paths. */
   readonly pathArguments: readonly string[];
+  /** Whether it may be called under an idempotency key only. */
+  readonly requiresKey: boolean;
 }
 
 /** Of a tool that nobody has listed. */
-export const unlistedTool: KnownTool = { class: 'unclassified', pathArguments: [] };
+export const unlistedTool: KnownTool = { class: 'unclassified', pathArguments: [], requiresKey: false };
 
 export type KnownToolOf = (serverId: string, toolName: string) => KnownTool;

@@ -4,32 +4,36 @@
  */
 import type { Recorder } from '../audit/recorder.ts';
 import { bounds } from '../config/bounds.ts';
-import type { CommittedEvent, EventDraft, Spend } from '../core/audit-event.ts';
+import type { CommittedEvent, Companions, EventDraft, Reservation, Spend } from '../core/audit-event.ts';
 import { canonicalize } from '../core/canonical-json.ts';
 import type { Clock } from '../core/clock.ts';
-import { type Denial, denialCode } from '../core/denial.ts';
-import { errorTable, TalosError } from '../core/errors.ts';
+import type { Denial } from '../core/denial.ts';
+import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
 import { surfaces } from '../core/surfaces.ts';
 import type { KnownTool, KnownToolOf } from '../core/tool-class.ts';
-import {
-  type CatalogTool,
-  type McpServer,
-  type Registry,
-  serverNotFound,
-  type UpstreamAnswer,
-} from '../mcp/registry.ts';
+import { type CatalogTool, type McpServer, type Registry, serverNotFound } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
 import { constraintDenial } from '../policy/constraints.ts';
 import { type Allowed, decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
 import { spendsOf } from '../policy/limits.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import { type CallKeys, callReservation, inFlight, settlementOf } from './call-keys.ts';
+import {
+  failed,
+  fromUpstream,
+  mayHaveRun,
+  type Outcome,
+  outcomeMeta,
+  recordOutcomes,
+  statusOf,
+} from './call-outcome.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { overLimit } from './over-limit.ts';
-import { clientIpMember, denialError, denialMeta } from './refusal.ts';
-import { jsonRpcError, schemaMismatch, type ToolError, toolError } from './tool-error.ts';
+import { clientIpMember, denialError } from './refusal.ts';
+import { schemaMismatch, type ToolError } from './tool-error.ts';
 
 export interface ToolCall {
   readonly caller: Caller;
@@ -38,6 +42,8 @@ export interface ToolCall {
   readonly toolName: string;
   readonly input: JsonObject;
   readonly sessionId?: string;
+  /** Under the same key of the same caller the tool is called once; for a day the key answers what that came to. */
+  readonly idempotencyKey?: string;
   /** Where the call came in, for its records; absent for the REST route. */
   readonly by?: 'mcp.native' | 'mcp.native.all';
   /** Aborted when the caller goes away. */
@@ -48,6 +54,8 @@ export interface ToolCallAnswer {
   readonly requestId: string;
   /** The id of the record of this call's outcome. */
   readonly auditRef: string;
+  /** Whether the tool was called earlier, under the same key, and not now. */
+  readonly isReplay: boolean;
   readonly timingMs: number;
   /** Exactly one of the two. */
   readonly result: { readonly output: JsonObject } | { readonly error: ToolError };
@@ -61,6 +69,7 @@ export interface CallToolOptions {
   readonly recorder: Pick<Recorder, 'record' | 'ensureWritable'>;
   /** Told of an intent whose outcome this process could not record. */
   readonly abandonIntent: (intentId: string) => void;
+  readonly callKeys: CallKeys;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
 }
@@ -70,6 +79,8 @@ export type CallTool = (call: ToolCall) => Promise<ToolCallAnswer>;
 /** A call with what every record of it names. */
 interface HashedCall extends ToolCall {
   readonly requestHash: string;
+  /** Of its idempotency key. */
+  readonly reserves?: Reservation;
 }
 
 /** How far a call came, and what became of it, before anybody is told. */
@@ -78,14 +89,9 @@ interface Attempt {
   readonly tool?: CatalogTool;
   /** The record that says that the tool was about to be called. */
   readonly intentId?: string;
+  /** The record of the outcome of an earlier call, of which this one has the answer. */
+  readonly replayOf?: string;
 }
-
-/** What became of a call. */
-type Outcome =
-  | { readonly kind: 'answered'; readonly output: JsonObject; readonly raw: Buffer }
-  | { readonly kind: 'erred'; readonly error: ToolError; readonly raw?: Buffer }
-  | { readonly kind: 'failed'; readonly error: TalosError; readonly dispatched: boolean }
-  | { readonly kind: 'denied'; readonly denial: Denial };
 
 /**
  * Resolves with what the tool said, its own errors included. Throws a `TalosError` for a denial and for a failure of the
@@ -94,12 +100,20 @@ type Outcome =
 export function createCallTool(options: CallToolOptions): CallTool {
   return async (asked) => {
     const startedAtMs = options.clock.monotonic();
-    const call = { ...asked, requestHash: requestHash(asked.toolName, asked.input) };
+    const call = hashed(asked);
     const attempted = await attempt(options, call);
     const timingMs = Math.round(options.clock.monotonic() - startedAtMs);
     const committed = await recordOutcome(options, call, attempted, timingMs);
     return answer(call, attempted, committed, timingMs);
   };
+}
+
+function hashed(call: ToolCall): HashedCall {
+  const { caller, toolName, idempotencyKey: key } = call;
+  const hash = requestHash(toolName, call.input);
+  if (key === undefined) return { ...call, requestHash: hash };
+  const reserves = callReservation({ ...call, principal: caller.principal, key, requestHash: hash });
+  return { ...call, requestHash: hash, reserves };
 }
 
 /** The steps in their order. Each may end the call; none of them tells anybody yet. */
@@ -124,29 +138,25 @@ async function attempt(options: CallToolOptions, call: HashedCall): Promise<Atte
 
   // 4. By definition and arguments, then by the tool's own schema.
   const known = options.knownTool(serverId, toolName);
-  const refused = judgeCall(options, byName, tool, known, call.input);
+  const refused = judgeCall(options, byName, tool, known, call);
   if (refused !== undefined) return { outcome: refused, tool };
 
   // 5. No record, no call. What may change something, and what may happen only so often, is on record before it is
   //    sent; for what only reads, the log must be writable, so that its outcome can be.
   const spends = spendsOf(caller.authority);
-  const needsIntent = known.class !== 'read' || spends.length > 0;
-  const intentId = needsIntent ? await recordIntent(options, call, tool, spends) : undefined;
-  if (intentId === 'exhausted') return { outcome: denied(options, constraintDenial('constraint:max_calls')), tool };
-  if (intentId === undefined) await options.recorder.ensureWritable();
+  const needsIntent = known.class !== 'read' || spends.length > 0 || call.reserves !== undefined;
+  const intent = needsIntent ? await admit(options, call, tool, spends) : undefined;
+  if (intent !== undefined && typeof intent !== 'string') return { ...intent, tool };
+  if (intent === undefined) await options.recorder.ensureWritable();
 
   // 6. The call itself.
   const outcome = await dispatch(options, server, call);
-  return intentId === undefined ? { outcome, tool } : { outcome, tool, intentId };
+  return intent === undefined ? { outcome, tool } : { outcome, tool, intentId: intent };
 }
 
 function denied(options: CallToolOptions, denial: Denial): Outcome {
   options.telemetry.decided(denial);
   return { kind: 'denied', denial };
-}
-
-function failed(error: TalosError, dispatched = false): Outcome {
-  return { kind: 'failed', error, dispatched };
 }
 
 /** The tool, or the error that says why there is none. */
@@ -164,18 +174,22 @@ function judgeCall(
   allowed: Allowed,
   tool: CatalogTool,
   known: KnownTool,
-  input: JsonObject,
+  call: HashedCall,
 ): Outcome | undefined {
+  const { input } = call;
   const { schemaHash, definitionHash } = tool;
   const decision = decideCall(allowed, { ...known, schemaHash, definitionHash }, input);
   if (!decision.allow) return denied(options, decision.denial);
   options.telemetry.decided(undefined);
+  if (known.requiresKey && call.reserves === undefined) return failed(new TalosError('IDEMPOTENCY_KEY_REQUIRED'));
   const faults = tool.validate(input);
   return faults.length === 0 ? undefined : { kind: 'erred', error: schemaMismatch(faults) };
 }
 
-async function dispatch(options: CallToolOptions, server: McpServer, call: ToolCall): Promise<Outcome> {
-  const { toolName, input, facts, signal } = call;
+async function dispatch(options: CallToolOptions, server: McpServer, call: HashedCall): Promise<Outcome> {
+  const { toolName, input, facts } = call;
+  // Who left asks again under the key: the answer is to be there.
+  const signal = call.reserves === undefined ? call.signal : new AbortController().signal;
   const startedAtMs = options.clock.monotonic();
   const outcome = await ask(server, { name: toolName, args: input, requestId: facts.requestId, signal });
   const seconds = (options.clock.monotonic() - startedAtMs) / 1000;
@@ -193,27 +207,56 @@ async function ask(server: McpServer, request: Parameters<McpServer['callTool']>
   }
 }
 
-function fromUpstream(answer: UpstreamAnswer): Outcome {
-  if (answer.kind === 'error') return { kind: 'erred', error: jsonRpcError(answer.error), raw: answer.raw };
-  if (answer.isError) return { kind: 'erred', error: toolError(answer.result), raw: answer.raw };
-  return { kind: 'answered', output: answer.result, raw: answer.raw };
+/**
+ * Puts on record that the tool is about to be called. Resolves with the id of that record, or with what the call comes to
+ * without the tool. Throws `AUDIT_UNAVAILABLE` when the log cannot be written: then nothing was sent.
+ */
+async function admit(
+  options: CallToolOptions,
+  call: HashedCall,
+  tool: CatalogTool,
+  spends: readonly Spend[],
+): Promise<string | Attempt> {
+  const { callKeys } = options;
+  const unusable = call.reserves && (await callKeys.unusable());
+  if (unusable !== undefined) return { outcome: failed(unusable) };
+  const intent = await recordIntent(options, call, tool, spends);
+  if (!isStanding(intent)) return admitted(options, intent);
+  const standing = await callKeys.standing(intent);
+  if (standing !== undefined) return standing;
+  // Nothing came of that call: this one may take its place, unless another one just did.
+  const reserves = { ...(call.reserves as Reservation), replaces: intent.seq };
+  const retried = await recordIntent(options, { ...call, reserves }, tool, spends);
+  return isStanding(retried) ? inFlight : admitted(options, retried);
 }
 
-/** Throws `AUDIT_UNAVAILABLE` when the log cannot be written: then nothing was sent. */
+function isStanding({ reservation }: CommittedEvent): boolean {
+  return reservation === 'replayed' || reservation === 'conflict';
+}
+
+function admitted(options: CallToolOptions, { eventId, reservation }: CommittedEvent): string | Attempt {
+  if (reservation !== 'exhausted') return eventId;
+  return { outcome: denied(options, constraintDenial('constraint:max_calls')) };
+}
+
 async function recordIntent(
   options: CallToolOptions,
   call: HashedCall,
   tool: CatalogTool,
   spends: readonly Spend[],
-): Promise<string | 'exhausted'> {
-  const { eventId, reservation } = await options.recorder.record({
+): Promise<CommittedEvent> {
+  const { reserves } = call;
+  return await options.recorder.record({
     ...callDraft(call),
     outcome: 'success',
     http: callHttp(call, 100),
     meta: { ...callMeta(call, tool), phase: 'intent' },
-    companions: { opensIntent: true, ...(spends.length === 0 ? {} : { spends }) },
+    companions: {
+      opensIntent: true,
+      ...(spends.length === 0 ? {} : { spends }),
+      ...(reserves === undefined ? {} : { reserves }),
+    },
   });
-  return reservation === 'exhausted' ? reservation : eventId;
 }
 
 /** Throws `OUTCOME_UNRECORDED` when the tool may have run and the log cannot say so. */
@@ -223,20 +266,19 @@ async function recordOutcome(
   attempted: Attempt,
   timingMs: number,
 ): Promise<CommittedEvent> {
+  const { outcome, intentId, replayOf } = attempted;
+  if (call.reserves !== undefined && intentId !== undefined) await options.callKeys.keep(intentId, outcome);
   try {
     return await options.recorder.record(outcomeDraft(call, attempted, timingMs));
   } catch (error) {
-    if (attempted.intentId !== undefined) options.abandonIntent(attempted.intentId);
-    throw mayHaveRun(attempted.outcome) ? new TalosError('OUTCOME_UNRECORDED', { cause: error }) : error;
+    if (intentId !== undefined) options.abandonIntent(intentId);
+    const wasCalled = replayOf === undefined && mayHaveRun(outcome);
+    throw wasCalled ? new TalosError('OUTCOME_UNRECORDED', { cause: error }) : error;
   }
 }
 
-function mayHaveRun(outcome: Outcome): boolean {
-  if (outcome.kind === 'failed') return outcome.dispatched;
-  return outcome.kind === 'answered' || (outcome.kind === 'erred' && outcome.raw !== undefined);
-}
-
-function outcomeDraft(call: HashedCall, { outcome, tool, intentId }: Attempt, timingMs: number): EventDraft {
+function outcomeDraft(call: HashedCall, attempted: Attempt, timingMs: number): EventDraft {
+  const { outcome, tool, intentId, replayOf } = attempted;
   return {
     ...callDraft(call),
     outcome: recordOutcomes[outcome.kind],
@@ -244,11 +286,18 @@ function outcomeDraft(call: HashedCall, { outcome, tool, intentId }: Attempt, ti
     meta: {
       ...callMeta(call, tool),
       ...(intentId === undefined ? {} : { phase: 'outcome', intent_id: intentId }),
+      replay_of: replayOf,
       latency_ms: timingMs,
       ...outcomeMeta(outcome, call.caller),
     },
-    ...(intentId === undefined ? {} : { companions: { closesIntent: intentId } }),
+    ...(intentId === undefined
+      ? {}
+      : { companions: { closesIntent: intentId, ...settlement(call, intentId, outcome) } }),
   };
+}
+
+function settlement({ reserves }: HashedCall, intentId: string, outcome: Outcome): Pick<Companions, 'settlesKey'> {
+  return reserves === undefined ? {} : { settlesKey: settlementOf(intentId, outcome) };
 }
 
 /** What every record of a call has in common. */
@@ -272,36 +321,12 @@ function callMeta(call: HashedCall, tool: CatalogTool | undefined): EventDraft['
     server_id: call.serverId,
     tool_name: shortName(call.toolName),
     request_hash: call.requestHash,
+    idempotency_key_hash: call.reserves?.keyHash,
     schema_hash: tool?.schemaHash,
     definition_hash: tool?.definitionHash,
     session_id: call.sessionId,
     capability_hash: call.caller.authority?.capability.hash,
   };
-}
-
-const recordOutcomes = { answered: 'success', erred: 'failure', failed: 'failure', denied: 'denied' } as const;
-
-function statusOf(outcome: Outcome): number {
-  if (outcome.kind === 'failed') return outcome.error.status;
-  if (outcome.kind === 'denied') return errorTable[denialCode(outcome.denial.reason)].status;
-  return 200;
-}
-
-function outcomeMeta(outcome: Outcome, caller: Caller): EventDraft['meta'] {
-  switch (outcome.kind) {
-    case 'answered':
-      return { response_hash: sha256Hex(outcome.raw) };
-    case 'erred':
-      return {
-        error: outcome.error.category,
-        code: outcome.error.code,
-        response_hash: outcome.raw === undefined ? undefined : sha256Hex(outcome.raw),
-      };
-    case 'failed':
-      return { error: outcome.error.code };
-    case 'denied':
-      return denialMeta(outcome.denial, caller);
-  }
 }
 
 /** A name as a record can hold it: cut, with a hash of the whole, when it is longer than the schema allows. */
@@ -317,17 +342,18 @@ function requestHash(name: string, input: JsonObject): string {
 }
 
 function answer(call: ToolCall, attempted: Attempt, committed: CommittedEvent, timingMs: number): ToolCallAnswer {
-  const { outcome, intentId } = attempted;
-  const head = { requestId: call.facts.requestId, auditRef: committed.eventId, timingMs };
+  const { outcome, intentId, replayOf } = attempted;
+  const auditRef = replayOf ?? committed.eventId;
+  const head = { requestId: call.facts.requestId, auditRef, isReplay: replayOf !== undefined, timingMs };
   switch (outcome.kind) {
     case 'answered':
       return { ...head, result: { output: outcome.output } };
     case 'erred':
       return { ...head, result: { error: outcome.error } };
     case 'failed':
-      throw outcome.error.with({ auditRef: committed.eventId, ...retryOf(outcome, intentId) });
+      throw outcome.error.with({ auditRef, ...retryOf(outcome, intentId) });
     case 'denied':
-      throw denialError(outcome.denial, committed.eventId);
+      throw denialError(outcome.denial, auditRef);
   }
 }
 

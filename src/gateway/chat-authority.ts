@@ -4,7 +4,8 @@
  */
 import { bounds } from '../config/bounds.ts';
 import type { VerifiedCapability } from '../core/capability.ts';
-import { type Denial, deny } from '../core/denial.ts';
+import { type Denial, deny, isDenial } from '../core/denial.ts';
+import type { JsonObject } from '../core/json.ts';
 import { LruMap } from '../core/lru-map.ts';
 import type { Authority } from '../policy/authority.ts';
 import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
@@ -20,6 +21,8 @@ export interface ChatAuthorityOptions {
   readonly present: (caller: Caller, token: string) => Promise<Caller>;
   /** The authority of what was verified once, or why it counts no more. */
   readonly revive: (capability: VerifiedCapability) => Promise<Authority | Denial>;
+  /** Why the caller of this very request may not use a capability, if so. */
+  readonly possessionFault: (caller: Caller, capability: VerifiedCapability) => Denial | undefined;
   readonly sessions: ChatSessionStore;
   readonly policyMode: PolicyMode;
   readonly warn: (message: string) => void;
@@ -30,6 +33,8 @@ export interface ChatCaller {
   readonly sessionId: string;
   /** A capability token that binds the session; absent when it is bound already. */
   readonly capability?: string;
+  /** What is sent to the tool, `session_id` and `model` among it. */
+  readonly args: JsonObject;
 }
 
 /** The caller as the session makes them, and why they may not, if so. */
@@ -46,7 +51,7 @@ export function createChatAuthority(options: ChatAuthorityOptions): ChatAuthorit
     if (development.admits(asked)) return { caller: asked.caller, denial: undefined };
     const presented = await presentedBy(options, asked);
     const caller = presented.authority === undefined ? await resumed(options, asked, presented) : presented;
-    const denial = judge(caller, options.policyMode);
+    const denial = judge(caller, asked.args, options.policyMode);
     if (denial === undefined && presented.authority !== undefined) await bind(options, asked, presented);
     return { caller, denial };
   };
@@ -62,17 +67,18 @@ async function resumed(options: ChatAuthorityOptions, asked: ChatCaller, caller:
   if (caller.denial !== undefined || key === undefined) return caller;
   const capability = await options.sessions.find(key);
   if (capability === undefined) return caller;
-  const authority = await options.revive(capability);
-  return 'denied' in authority ? { ...caller, denial: authority } : { ...caller, authority };
+  // Possession that was proven when the session was bound proves nothing of who asks now.
+  const authority = options.possessionFault(caller, capability) ?? (await options.revive(capability));
+  return isDenial(authority) ? { ...caller, denial: authority } : { ...caller, authority };
 }
 
 /** The connector's tool by its name; without a capability only a role or a permission lets anybody through. */
-function judge(caller: Caller, policyMode: PolicyMode): Denial | undefined {
+function judge(caller: Caller, args: JsonObject, policyMode: PolicyMode): Denial | undefined {
   if (caller.denial !== undefined) return caller.denial;
   const mode = { ...policyMode, requireCapability: true };
   const byName = decideByName({ server: connectorId, method: chatTool }, caller, mode);
   if (!byName.allow) return caller.authority === undefined ? sessionUnbound : byName.denial;
-  const decision = decideCall(byName, { class: 'write' }, {});
+  const decision = decideCall(byName, { class: 'write' }, args);
   return decision.allow ? undefined : decision.denial;
 }
 

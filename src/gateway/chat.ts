@@ -24,8 +24,6 @@ import { clientIpMember, denialMeta } from './refusal.ts';
 
 export interface ChatRequest extends ChatCaller {
   readonly facts: RequestFacts;
-  /** What is sent to the tool, `session_id` and `model` among it. */
-  readonly args: JsonObject;
   readonly timeoutMs: number;
   /** Aborted when the caller goes away. */
   readonly signal: AbortSignal;
@@ -54,10 +52,12 @@ export type Chat = (request: ChatRequest) => Promise<ChatAnswer>;
 
 export function createChat(options: ChatOptions): Chat {
   return async (asked) => {
-    await record(options, asked, 'CHAT_REQUEST_RECEIVED', { statusCode: 100, meta: aboutConversation(asked) });
     const judged = await options.authority(asked);
     const request = { ...asked, caller: judged.caller };
     options.telemetry.decided(judged.denial);
+    // A stranger's refusals must not be able to fill the log.
+    if (judged.denial !== undefined && request.caller.principal.authMode === 'anonymous') throw refusal(judged.denial);
+    await record(options, request, 'CHAT_REQUEST_RECEIVED', { statusCode: 100, meta: aboutConversation(request) });
     if (judged.denial !== undefined) return await refuse(options, request, judged.denial);
     return await converse(options, request);
   };
@@ -70,10 +70,14 @@ async function refuse(options: ChatOptions, request: ChatRequest, denial: Denial
     statusCode: 403,
     meta: denialMeta(denial, request.caller),
   });
-  throw new TalosError('TALOS_DENIED', {
+  throw refusal(denial, eventId);
+}
+
+function refusal(denial: Denial, auditRef?: string): TalosError {
+  return new TalosError('TALOS_DENIED', {
     message: 'Capability verification failed',
     details: { denial_reason: denial.reason },
-    auditRef: eventId,
+    ...(auditRef === undefined ? {} : { auditRef }),
   });
 }
 

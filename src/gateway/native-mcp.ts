@@ -18,6 +18,7 @@ import {
 import type { UpstreamAnswer } from '../mcp/registry.ts';
 import type { CallTool, ToolCallAnswer } from './call-tool.ts';
 import type { Caller, RequestFacts } from './caller.ts';
+import { idempotencyKeyOf } from './idempotency-key.ts';
 import type { ListTools } from './list-tools.ts';
 import type { Refuse } from './refusal.ts';
 import type { RelayMethod } from './relay-method.ts';
@@ -30,6 +31,8 @@ export interface NativeRequest {
   /** The parsed body. */
   readonly body: JsonValue | undefined;
   readonly headers: InboundHeaders;
+  /** The header `Idempotency-Key`. */
+  readonly idempotencyKey?: string;
   /** Aborted when the caller goes away. */
   readonly signal: AbortSignal;
 }
@@ -40,6 +43,8 @@ export interface NativeAnswer {
   readonly body?: JsonObject;
   /** The id of the record of what was done, where there is one of its own. */
   readonly auditRef?: string;
+  /** Whether it is what an earlier call under the same idempotency key came to. */
+  readonly isReplay?: boolean;
 }
 
 /** Resolves with a JSON-RPC response for whatever becomes of the message; never throws for what it says. */
@@ -61,6 +66,7 @@ interface Reply {
   readonly result?: JsonObject;
   readonly error?: JsonObject;
   readonly auditRef?: string | undefined;
+  readonly isReplay?: boolean;
 }
 
 /** A method of MCP as this endpoint serves it. */
@@ -75,11 +81,12 @@ export function createNativeMcp(options: NativeMcpOptions): NativeMcp {
     }
     const method = methodOf(inbound, request);
     if (method === undefined) return notServed(inbound);
-    const { result, error, auditRef } = await attempt(method, options, request, inbound);
+    const { result, error, auditRef, isReplay = false } = await attempt(method, options, request, inbound);
     return {
       status: 200,
       body: { jsonrpc: '2.0', id: inbound.id, ...(result === undefined ? { error: error ?? {} } : { result }) },
       ...(auditRef === undefined ? {} : { auditRef }),
+      isReplay,
     };
   };
 }
@@ -107,7 +114,7 @@ async function attempt(
 
 /** What the gateway refuses or fails at, as an error that a model or its user can read. */
 function gatewayError(error: TalosError, { requestId }: RequestFacts): Reply {
-  const { code, message, retryable, details, auditRef } = error;
+  const { code, message, retryable, details, auditRef, isReplay } = error;
   const denialReason = details?.['denial_reason'];
   return {
     error: {
@@ -122,6 +129,7 @@ function gatewayError(error: TalosError, { requestId }: RequestFacts): Reply {
       },
     },
     auditRef,
+    isReplay,
   };
 }
 
@@ -189,7 +197,7 @@ async function listFor(listTools: ListTools, request: NativeRequest, serverId: s
   }
 }
 
-const toolsCall: Method = async ({ callTool, listTools }, request, { params }) => {
+const toolsCall: Method = async ({ callTool, listTools }, request, { params, idempotencyKey: keyInMeta }) => {
   const [name, args] = [params['name'], params['arguments'] ?? {}];
   if (typeof name !== 'string' || !isJsonObject(args)) {
     return invalidParams('tools/call needs a name, and arguments that are an object.');
@@ -198,7 +206,11 @@ const toolsCall: Method = async ({ callTool, listTools }, request, { params }) =
   const [serverId, toolName] = target;
   if (serverId === undefined || toolName === undefined) return invalidParams('Unknown tool.');
   const by = request.serverId === undefined ? 'mcp.native.all' : 'mcp.native';
-  return replyOf(await callTool({ ...request, serverId, toolName, input: args, by }));
+  const { idempotencyKey: keyInHeader, ...asked } = request;
+  const idempotencyKey = idempotencyKeyOf(keyInHeader, keyInMeta);
+  const key = idempotencyKey === undefined ? {} : { idempotencyKey };
+  const answer = await callTool({ ...asked, serverId, toolName, input: args, by, ...key });
+  return { ...replyOf(answer), isReplay: answer.isReplay };
 };
 
 /** The server and the tool that a name of the endpoint of all servers means: the longest id that it begins with. */

@@ -8,7 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Denial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
-import { isJsonObject, type JsonObject } from '../core/json.ts';
+import type { JsonObject } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
 import { surfaces } from '../core/surfaces.ts';
 import { type McpServer, type Registry, serverNotFound, type UpstreamAnswer } from '../mcp/registry.ts';
@@ -76,8 +76,8 @@ function judge({ caller, serverId, method, params }: RelayRequest, mode: PolicyM
   if (!byName.allow) return byName.denial;
   // Uses are counted with the intents of tool calls, and there is none here.
   if (spendsOf(caller.authority).length > 0) return constraintDenial('constraint:max_calls');
-  const args = params['arguments'];
-  const decision = decideCall(byName, { class: 'read' }, { ...params, ...(isJsonObject(args) ? args : {}) });
+  // Exactly what is sent: another member of the same name must not stand in for the one that counts.
+  const decision = decideCall(byName, { class: 'read' }, params);
   return decision.allow ? undefined : decision.denial;
 }
 

@@ -25,6 +25,7 @@ export function answerError(thrown: unknown, request: FastifyRequest, reply: Fas
   const challenge = challengeOf(error, request);
   if (challenge !== undefined) reply.header('www-authenticate', challenge);
   if (error.auditRef !== undefined) reply.header('x-talos-audit-ref', error.auditRef);
+  if (error.isReplay) reply.header('idempotent-replayed', 'true');
   void reply.code(error.status).send(errorBody(error, request.id, legacyKeyOf(request)));
 }
 

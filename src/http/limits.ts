@@ -10,6 +10,7 @@ import { TalosError } from '../core/errors.ts';
 import type { Rate } from '../core/gcra.ts';
 import { type Charge, rateLimited, type TakeCharges, type Verdict } from '../core/limit.ts';
 import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import type { Caller } from '../gateway/caller.ts';
 import { clientNetwork } from './client-network.ts';
 import type { App } from './fastify.ts';
 import { rateHeaders } from './rate-headers.ts';
@@ -30,18 +31,29 @@ export interface RequestLimitsOptions {
   readonly clock: Clock;
 }
 
+/** Counts one message of the caller. Throws `RATE_LIMITED` or `RATE_LIMITER_UNAVAILABLE`. */
+export type CountMessage = (caller: Caller) => Promise<void>;
+
 export interface RequestLimits {
   /** To be called before routes are registered. */
   readonly guard: (app: App) => void;
+  /** For messages on the connection of `request` of which each does what a request to the surface does. */
+  readonly messagesAs: (surfaceId: SurfaceId, request: FastifyRequest) => CountMessage;
   /** What to answer in place of an error: a stranger who is over his limit learns that, and nothing else. */
   readonly failureOf: (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
 }
 
 export function createRequestLimits(options: RequestLimitsOptions): RequestLimits {
   const { rates } = options;
-  if (rates === undefined) return { guard: () => undefined, failureOf: async (thrown) => thrown };
+  if (rates === undefined) {
+    return {
+      guard: () => undefined,
+      messagesAs: () => async () => undefined,
+      failureOf: async (thrown) => thrown,
+    };
+  }
   const taken = new WeakMap<FastifyRequest, Taken>();
-  const isLimited = (request: FastifyRequest) => !isExempt(request.routeOptions.config?.surface);
+  const isLimited = (request: FastifyRequest) => !isExempt(surfaceIn(request));
 
   async function take(charges: readonly Charge[], request: FastifyRequest, reply: FastifyReply): Promise<void> {
     if (charges.length === 0) return;
@@ -60,7 +72,7 @@ export function createRequestLimits(options: RequestLimitsOptions): RequestLimit
     guard(app) {
       app.addHook('onRequest', async (request, reply) => {
         if (!isLimited(request)) return;
-        const charges = [addressCharge(request, rates)];
+        const charges = [addressCharge(addressOf(request), rates)];
         if (options.takeHere === undefined) return await take(charges, request, reply);
         const verdict = options.takeHere(charges);
         if (verdict.admitted) return;
@@ -70,15 +82,27 @@ export function createRequestLimits(options: RequestLimitsOptions): RequestLimit
       });
       app.addHook('preParsing', async (request, reply) => {
         if (!isLimited(request)) return;
-        const known = taken.has(request) ? [] : [addressCharge(request, rates)];
-        await take([...known, ...callerCharges(request, rates)], request, reply);
+        const known = taken.has(request) ? [] : [addressCharge(addressOf(request), rates)];
+        await take(
+          [...known, ...callerCharges(surfaceIn(request), request.caller, addressOf(request), rates)],
+          request,
+          reply,
+        );
       });
+    },
+    messagesAs(surfaceId, request) {
+      const address = addressOf(request);
+      return async (caller) => {
+        const charges = [addressCharge(address, rates), ...callerCharges(surfaceId, caller, address, rates)];
+        const verdict = await options.take(charges);
+        if (!verdict.admitted) throw rateLimited(charges, verdict);
+      };
     },
     async failureOf(thrown, request, reply) {
       const isTurnedAway = thrown instanceof TalosError && thrown.status < 500;
       if (!isTurnedAway || taken.has(request) || !isLimited(request)) return thrown;
       try {
-        await take([addressCharge(request, rates)], request, reply);
+        await take([addressCharge(addressOf(request), rates)], request, reply);
         return thrown;
       } catch (error) {
         return error;
@@ -102,8 +126,8 @@ function isExempt(surfaceId: SurfaceId | undefined): boolean {
   return template.startsWith('/health') || template === '/readyz' || template === '/metrics';
 }
 
-function addressCharge(request: FastifyRequest, { ip }: RequestRates): Charge {
-  return { kind: 'ip', who: addressOf(request), rate: ip };
+function addressCharge(address: string, { ip }: RequestRates): Charge {
+  return { kind: 'ip', who: address, rate: ip };
 }
 
 // What a proxy that is believed forwards need not be an address.
@@ -111,11 +135,19 @@ function addressOf(request: FastifyRequest): string {
   return clientNetwork(request.ip) ?? clientNetwork(request.socket.remoteAddress ?? '') ?? 'unknown';
 }
 
-function callerCharges(request: FastifyRequest, { key, routes }: RequestRates): Charge[] {
-  const surface = request.routeOptions.config?.surface;
-  const principal = request.caller?.principal;
+function surfaceIn(request: FastifyRequest): SurfaceId | undefined {
+  return request.routeOptions.config?.surface;
+}
+
+function callerCharges(
+  surface: SurfaceId | undefined,
+  caller: Caller | undefined,
+  address: string,
+  { key, routes }: RequestRates,
+): Charge[] {
+  const principal = caller?.principal;
   const id = principal?.authMode === 'bearer' ? principal.id : undefined;
   const rate = surface === undefined ? undefined : routes.get(surface);
-  if (rate !== undefined) return [{ kind: 'route', who: `${surface} ${id ?? addressOf(request)}`, rate }];
+  if (rate !== undefined) return [{ kind: 'route', who: `${surface} ${id ?? address}`, rate }];
   return id === undefined ? [] : [{ kind: 'key', who: id, rate: key }];
 }

@@ -36,9 +36,12 @@ export function createStreamCredentials(
     },
     shownBy: (request) => byTicket.get(request) ?? inHeaders(request),
     async reauthenticate(shown, caller) {
-      // Nothing can be asked again; the capability that came with it is judged all the time anyway.
-      if (caller.attestedDid !== undefined) return caller;
-      return await authenticate(shown, 'open');
+      if (caller.attestedDid === undefined) return await authenticate(shown, 'open');
+      // A signature over one request cannot be asked for again, and the capability that it proved is judged all the time;
+      // the key or token beside it may have been revoked since.
+      if (caller.permissions === undefined) return caller;
+      const { permissions } = await authenticate({ authorization: shown.authorization, capability: undefined }, 'open');
+      return permissions === undefined ? caller : { ...caller, permissions };
     },
   };
 }

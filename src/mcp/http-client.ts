@@ -36,7 +36,10 @@ export class HttpClient {
     this.#pool = new Pool(url.origin, {
       connections: bounds.upstreamConnectionsMax,
       pipelining: 1,
-      connect: createConnector({ timeoutMs: bounds.upstreamConnectTimeoutMs }),
+      connect: createConnector({
+        timeoutMs: bounds.upstreamConnectTimeoutMs,
+        publicOnly: spec.publicOnly === true,
+      }),
       // The deadline of the call governs the whole exchange; undici's would start anew with every chunk.
       headersTimeout: 0,
       bodyTimeout: 0,

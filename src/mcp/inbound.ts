@@ -26,6 +26,8 @@ export type Inbound =
       readonly method: string;
       /** Without `_meta`. */
       readonly params: JsonObject;
+      /** What `_meta` tells as the idempotency key. */
+      readonly idempotencyKey?: JsonValue;
     }
   /** A notification or a response, which nobody answers. */
   | { readonly kind: 'unanswered' }
@@ -49,6 +51,7 @@ export const servedVersions: readonly string[] = [statelessVersion, ...sessionVe
 
 const versionKey = 'io.modelcontextprotocol/protocolVersion';
 const capabilitiesKey = 'io.modelcontextprotocol/clientCapabilities';
+const idempotencyKey = 'org.talosprotocol/idempotencyKey';
 
 /** Reads a posted message. Batches, which only the revision 2025-03-26 had, are refused. */
 export function readInbound(body: JsonValue | undefined, headers: InboundHeaders): Inbound {
@@ -64,7 +67,15 @@ export function readInbound(body: JsonValue | undefined, headers: InboundHeaders
   const isStateless = claim !== undefined || headers.protocolVersion === statelessVersion;
   const fault = isStateless ? statelessFault(method, rest, meta, headers) : sessionFault(headers);
   if (fault !== undefined) return { kind: 'refused', id, error: fault };
-  return { kind: 'request', era: isStateless ? 'stateless' : 'session', id, method, params: rest };
+  const key = isJsonObject(meta) ? meta[idempotencyKey] : undefined;
+  return {
+    kind: 'request',
+    era: isStateless ? 'stateless' : 'session',
+    id,
+    method,
+    params: rest,
+    ...(key === undefined ? {} : { idempotencyKey: key }),
+  };
 }
 
 const notOneMessage = 'The body must be one JSON-RPC 2.0 message.';

@@ -1,11 +1,17 @@
-/** The tool servers that this gateway is configured for. Connections are opened by use, not by existing. */
+/**
+ * The tool servers that this gateway knows now. They may be replaced at any time: a server that stays as it is keeps its
+ * connections, one that changed or went serves what is in flight to its end. Connections are opened by use, not by existing.
+ */
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
-import { type McpServerSpec, specProblems } from '../core/mcp-server.ts';
+import { type McpServerSpec, specProblems, withoutCredentials } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
+import type { HealthState } from './circuit.ts';
 import { InputValidators } from './input-validator.ts';
 import { type McpBounds, mcpBounds } from './mcp-bounds.ts';
 import { McpServer, type McpServerOptions } from './server.ts';
+import { type ServerTest, testServer } from './server-test.ts';
 import type { SecretOf } from './upstream-secrets.ts';
 
 export type { CatalogTool } from './catalog.ts';
@@ -18,6 +24,7 @@ export interface ServerSummary {
   readonly tags: readonly string[];
   /** Scheme, host and path of an HTTP server; never user, query or fragment, where credentials hide. */
   readonly upstream?: string;
+  readonly health: HealthState;
 }
 
 export interface Registry {
@@ -26,8 +33,19 @@ export interface Registry {
   readonly get: (id: string) => McpServer | undefined;
   /** Connects to every server and lists its tools, so that the first callers do not wait for that. Never fails. */
   readonly warmUp: (signal: AbortSignal) => Promise<void>;
+  /** These are the servers from now on. Throws `INVALID_REQUEST` as `createRegistry` does; nothing is changed then. */
+  readonly replace: (specs: readonly McpServerSpec[]) => RegistryChange;
+  /** Connects anew, apart from the server's own connections, and says what happened. Never fails. */
+  readonly test: (spec: McpServerSpec, signal: AbortSignal) => Promise<ServerTest>;
   /** Ends sessions, connections and processes. Calls in flight fail. */
   readonly close: () => Promise<void>;
+}
+
+/** Ids of servers. */
+export interface RegistryChange {
+  readonly added: readonly string[];
+  readonly changed: readonly string[];
+  readonly removed: readonly string[];
 }
 
 /** The error for an id that `get` does not know. */
@@ -43,49 +61,108 @@ export interface RegistryOptions {
   readonly secretOf?: SecretOf;
   /** Told how many requests a server works on, and how many wait for their turn. */
   readonly onLoad?: McpServerOptions['onLoad'];
+  readonly onHealth?: McpServerOptions['onHealth'];
+  /** Told of a server that is known no more. */
+  readonly onGone?: (serverId: string) => void;
 }
 
 /** Throws `INVALID_REQUEST` for a server that configuration should not have let through, and for an id used twice. */
 export function createRegistry(specs: readonly McpServerSpec[], options: RegistryOptions): Registry {
-  const bounds = { ...mcpBounds, ...options.bounds };
-  const validators = new InputValidators(bounds);
-  const { clock, log, onLoad = () => undefined } = options;
-  const servers = new Map<string, McpServer>();
-  for (const spec of specs.filter(({ enabled }) => enabled !== false)) {
-    assertUsable(spec, servers);
-    servers.set(spec.id, new McpServer({ spec, clock, log, bounds, validators, onLoad, secretOf: options.secretOf }));
+  const { log, onGone = ignore } = options;
+  const shared = sharedOptions(options);
+  const closing = new AbortController();
+  const retiring = new Set<Promise<void>>();
+  let servers: ReadonlyMap<string, McpServer> = new Map();
+
+  function retire(server: McpServer): void {
+    const retired = server
+      .retire(closing.signal)
+      .catch((error: unknown) =>
+        log.warn({ server: server.id, reason: describeError(error) }, 'a tool server does not close'),
+      )
+      .finally(() => retiring.delete(retired));
+    retiring.add(retired);
   }
-  const summaries = [...servers.values()].map(({ spec }) => summaryOf(spec));
+
+  /** Of a server that stays as it is, the one that is there; of any other a new one. */
+  function replace(wanted: readonly McpServerSpec[]): RegistryChange & { readonly fresh: readonly McpServer[] } {
+    const enabled = wanted.filter(({ enabled }) => enabled !== false);
+    assertUsable(enabled);
+    const before = servers;
+    servers = new Map(enabled.map((spec) => [spec.id, kept(before.get(spec.id), spec) ?? create(spec)]));
+    const fresh = [...servers.values()].filter((server) => before.get(server.id) !== server);
+    for (const server of before.values()) {
+      if (servers.get(server.id) !== server) retire(server);
+      if (!servers.has(server.id)) onGone(server.id);
+    }
+    return {
+      added: fresh.map(({ id }) => id).filter((id) => !before.has(id)),
+      changed: fresh.map(({ id }) => id).filter((id) => before.has(id)),
+      removed: [...before.keys()].filter((id) => !servers.has(id)),
+      fresh,
+    };
+  }
+
+  // What one that was replaced still does is not what its successor does.
+  function create(spec: McpServerSpec): McpServer {
+    const isCurrent = () => servers.get(spec.id) === server;
+    const server: McpServer = new McpServer({
+      ...shared,
+      spec,
+      onLoad: (load) => isCurrent() && shared.onLoad(load),
+      onHealth: (health) => isCurrent() && shared.onHealth(health),
+    });
+    return server;
+  }
+
+  replace(specs);
   return {
-    servers: () => summaries,
+    servers: () => [...servers.values()].map(summaryOf),
     get: (id) => servers.get(id),
     warmUp: async (signal) => {
-      await Promise.all([...servers.values()].map((server) => warmUp(server, options.log, signal)));
+      await Promise.all([...servers.values()].map((server) => warmUp(server, log, signal)));
     },
+    replace(wanted) {
+      const { fresh, ...change } = replace(wanted);
+      for (const server of fresh) void warmUp(server, log, closing.signal);
+      return change;
+    },
+    test: (spec, signal) => testServer(new McpServer({ ...shared, spec, onLoad: ignore, onHealth: ignore }), signal),
     close: async () => {
-      await Promise.all([...servers.values()].map((server) => server.close()));
+      closing.abort();
+      await Promise.all([...retiring, ...[...servers.values()].map((server) => server.close())]);
     },
   };
 }
 
-function assertUsable(spec: McpServerSpec, servers: ReadonlyMap<string, McpServer>): void {
-  const [problem] = specProblems(spec);
-  if (problem !== undefined)
-    throw new TalosError('INVALID_REQUEST', { message: `Tool server '${spec.id.slice(0, 80)}': ${problem}.` });
-  if (servers.has(spec.id))
-    throw new TalosError('INVALID_REQUEST', { message: `Tool server '${spec.id}' is configured twice.` });
+function sharedOptions(options: RegistryOptions): Omit<McpServerOptions, 'spec'> {
+  const bounds = { ...mcpBounds, ...options.bounds };
+  const { clock, log, secretOf, onLoad = ignore, onHealth = ignore } = options;
+  return { clock, log, bounds, validators: new InputValidators(bounds), secretOf, onLoad, onHealth };
 }
 
-function summaryOf({ id, name, transport, tags, url }: McpServerSpec): ServerSummary {
-  const summary = {
-    id,
-    name,
-    transport: transport === 'stdio' ? ('stdio' as const) : ('http' as const),
-    tags: tags ?? [],
-  };
-  if (transport === 'stdio' || url === undefined) return summary;
-  const { origin, pathname } = new URL(url);
-  return { ...summary, upstream: origin + pathname };
+function ignore(): void {}
+
+function kept(server: McpServer | undefined, spec: McpServerSpec): McpServer | undefined {
+  return server !== undefined && isDeepStrictEqual(server.spec, spec) ? server : undefined;
+}
+
+function assertUsable(specs: readonly McpServerSpec[]): void {
+  const ids = new Set<string>();
+  for (const spec of specs) {
+    const [problem] = specProblems(spec);
+    if (problem !== undefined)
+      throw new TalosError('INVALID_REQUEST', { message: `Tool server '${spec.id.slice(0, 80)}': ${problem}.` });
+    if (ids.has(spec.id))
+      throw new TalosError('INVALID_REQUEST', { message: `Tool server '${spec.id}' is configured twice.` });
+    ids.add(spec.id);
+  }
+}
+
+function summaryOf({ spec: { id, name, transport, tags = [], url }, health: { state } }: McpServer): ServerSummary {
+  const common = { id, name, tags, health: state };
+  if (transport === 'stdio') return { ...common, transport: 'stdio' };
+  return { ...common, transport: 'http', ...(url === undefined ? {} : { upstream: withoutCredentials(url) }) };
 }
 
 async function warmUp(server: McpServer, log: Log, signal: AbortSignal): Promise<void> {

@@ -2,12 +2,14 @@
  * One upstream tool server: its catalog, its connection and the bound on what is in flight to it. Everything is per
  * server, so a server that hangs delays nobody but its own callers.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { CallQueue } from './call-queue.ts';
 import { Catalog, type CatalogTool } from './catalog.ts';
+import { Circuit, type HealthState, type ServerHealth } from './circuit.ts';
 import type { Connection, ConnectionOptions } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import type { ServerHello } from './hello.ts';
@@ -56,35 +58,45 @@ export interface McpServerOptions {
   readonly secretOf?: SecretOf | undefined;
   /** Told how many requests the server works on, and how many wait for their turn. */
   readonly onLoad: (load: { readonly serverId: string; readonly inFlight: number; readonly queued: number }) => void;
+  /** Told whenever its health is another. */
+  readonly onHealth: (health: { readonly serverId: string; readonly state: HealthState }) => void;
 }
 
 export class McpServer {
   readonly id: string;
   readonly spec: McpServerSpec;
   readonly #options: McpServerOptions;
-  readonly #connection: Connection;
+  readonly #connection: Circuit;
   readonly #catalog: Catalog;
   readonly #queue: CallQueue;
   #closed = false;
+  #running = 0;
+  #onIdle: (() => void) | undefined;
 
   constructor(options: McpServerOptions) {
     const { spec } = options;
     this.id = spec.id;
     this.spec = spec;
     this.#options = options;
-    this.#connection = connect({ ...options, onToolsChanged: () => this.#catalog.doubt() });
+    this.#connection = new Circuit({
+      ...options,
+      serverId: spec.id,
+      connection: connect({ ...options, onToolsChanged: () => this.#catalog.doubt() }),
+      probeTimeoutMs: this.#listTimeoutMs,
+      onHealth: (state) => options.onHealth({ serverId: spec.id, state }),
+    });
     this.#catalog = this.#createCatalog();
     this.#queue = createQueue(options);
   }
 
   /** The tools as the server defines them. Throws `UpstreamError`, never dispatched. */
   async listTools(signal: AbortSignal): Promise<readonly ToolDefinition[]> {
-    return this.#catalog.list(this.#listDeadline(signal));
+    return this.#counted(() => this.#catalog.list(this.#listDeadline(signal)));
   }
 
   /** One tool by its exact name. Throws `UpstreamError`, never dispatched. */
   async tool(name: string, signal: AbortSignal): Promise<CatalogTool | undefined> {
-    return this.#catalog.find(name, this.#listDeadline(signal));
+    return this.#counted(() => this.#catalog.find(name, this.#listDeadline(signal)));
   }
 
   /**
@@ -105,7 +117,7 @@ export class McpServer {
 
   /** What the server says of itself. Throws `UpstreamError`, never dispatched. */
   async hello(signal: AbortSignal): Promise<ServerHello> {
-    return await this.#connection.hello(this.#listDeadline(signal));
+    return this.#counted(() => this.#connection.hello(this.#listDeadline(signal)));
   }
 
   /** One exchange within the bound on what is in flight and the caller's patience. */
@@ -119,17 +131,52 @@ export class McpServer {
       call.timeoutMs ?? this.spec.callTimeoutMs ?? bounds.upstreamCallTimeoutMs,
       call.signal,
     );
-    return await this.#queue.run(deadline, async () => {
-      if (this.#closed)
-        throw new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, inside: 'the gateway is closing' });
-      deadline.assertOpen();
-      return await ask(deadline);
-    });
+    return await this.#counted(() =>
+      this.#queue.run(deadline, async () => {
+        if (this.#closed)
+          throw new UpstreamError('UPSTREAM_UNAVAILABLE', {
+            dispatched: false,
+            isOurs: true,
+            inside: 'it is closed: the gateway is closing, or the server was changed or removed',
+          });
+        deadline.assertOpen();
+        return await ask(deadline);
+      }),
+    );
+  }
+
+  get health(): ServerHealth {
+    return this.#connection.health;
+  }
+
+  /**
+   * Closes it when nobody uses it any more. Whoever has found it before may begin until `signal` is aborted or a while
+   * has passed; what is in flight then is waited for.
+   */
+  async retire(signal: AbortSignal): Promise<void> {
+    await delay(this.#options.bounds.upstreamRetireMs, undefined, { signal, ref: false }).catch(() => undefined);
+    if (!signal.aborted && this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+    await this.close();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     await this.#connection.close();
+  }
+
+  async #counted<T>(work: () => Promise<T>): Promise<T> {
+    this.#running++;
+    try {
+      return await work();
+    } finally {
+      this.#running--;
+      if (this.#running === 0) this.#onIdle?.();
+    }
   }
 
   #send({ name, args, requestId, onNotification }: ToolCall, deadline: Deadline): Promise<RpcAnswer> {

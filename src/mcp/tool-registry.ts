@@ -1,6 +1,7 @@
 /**
- * The tool registry that an operator keeps: which tools only read, and which of their arguments hold paths. It is read
- * once, at the start; a file that cannot be understood stops it, because guessing could let a write pass for a read.
+ * The tool registry that an operator keeps: which tools only read, which are called under a key only, and which of their
+ * arguments hold paths. It is read once, at the start; a file that cannot be understood stops it, because guessing could
+ * let a write pass for a read.
  */
 import { readFile } from 'node:fs/promises';
 import { bounds } from '../config/bounds.ts';
@@ -43,7 +44,8 @@ function addTool(tools: Map<string, KnownTool>, value: JsonValue, index: number)
   tools.set(key, knownTool(entry, `${server}/${name}`));
 }
 
-function knownTool({ tool_class: toolClass, path_arguments: names = [] }: JsonObject, tool: string): KnownTool {
+function knownTool(entry: JsonObject, tool: string): KnownTool {
+  const { tool_class: toolClass, path_arguments: names = [], requires_idempotency_key: requiresKey = false } = entry;
   if (toolClass !== 'read' && toolClass !== 'write') {
     throw new Error(`the tool_class of ${tool} must be read or write.`);
   }
@@ -52,7 +54,10 @@ function knownTool({ tool_class: toolClass, path_arguments: names = [] }: JsonOb
       `the path_arguments of ${tool} must be a list of at most ${bounds.pathArgumentsMax} names of arguments.`,
     );
   }
-  return { class: toolClass, pathArguments: names };
+  if (typeof requiresKey !== 'boolean') {
+    throw new Error(`the requires_idempotency_key of ${tool} must be true or false.`);
+  }
+  return { class: toolClass, pathArguments: names, requiresKey };
 }
 
 function isNameList(value: JsonValue): value is readonly string[] {

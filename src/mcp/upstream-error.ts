@@ -18,15 +18,21 @@ export interface UpstreamErrorOptions {
   /** For the operator; never a credential, an argument or a result. */
   readonly inside?: string;
   readonly cause?: unknown;
+  /** In how many seconds the server is asked again, where that is known. */
+  readonly retryAfterSec?: number;
+  /** The gateway could not ask, whatever the server would have said. */
+  readonly isOurs?: boolean;
 }
 
 export class UpstreamError extends TalosError {
   readonly dispatched: boolean;
+  readonly isOurs: boolean;
   declare readonly code: UpstreamErrorCode;
 
   constructor(code: UpstreamErrorCode, options: UpstreamErrorOptions) {
     super(code, options);
     this.dispatched = options.dispatched;
+    this.isOurs = options.isOurs ?? false;
   }
 }
 

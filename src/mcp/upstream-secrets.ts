@@ -39,5 +39,5 @@ async function secretValue(name: string, secretOf: SecretOf | undefined): Promis
 }
 
 function unavailable(inside: string): UpstreamError {
-  return new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, inside });
+  return new UpstreamError('UPSTREAM_UNAVAILABLE', { dispatched: false, isOurs: true, inside });
 }

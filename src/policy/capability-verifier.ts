@@ -5,7 +5,7 @@
 import { bounds } from '../config/bounds.ts';
 import { checkValidityNow, type VerifiedCapability, verifyCapability } from '../core/capability.ts';
 import type { Clock } from '../core/clock.ts';
-import { type Denial, isDenial } from '../core/denial.ts';
+import { type Denial, deny, isDenial } from '../core/denial.ts';
 import { sha256Hex } from '../core/hash.ts';
 import { LruMap } from '../core/lru-map.ts';
 import { type Authority, compileAuthority } from './authority.ts';
@@ -73,6 +73,11 @@ export class CapabilityVerifier {
 
   /** The authority of what was verified before, by this process or another one, or why it counts no more. */
   async revive(capability: VerifiedCapability): Promise<Authority | Denial> {
+    // Who is trusted may have changed since.
+    const [root] = capability.links;
+    if (root === undefined || !this.#options.trustedIssuers.has(root.issuer)) {
+      return deny('SIGNATURE_INVALID', 'issuer_untrusted');
+    }
     const authority = compileAuthority(capability, this.#options.compileSchema);
     return (await this.stillValidOrFreshened(authority)) ?? authority;
   }

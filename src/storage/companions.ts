@@ -1,6 +1,7 @@
 /** The rows that commit with a record, as SQL for the transaction that appends it: a record and its companions, or neither. */
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { changeApiKeys } from './api-keys.ts';
+import { settleKeys } from './call-results.ts';
 import { spend } from './capability-use.ts';
 import { keepErasable } from './erasable.ts';
 import { openIntents } from './intents.ts';
@@ -9,6 +10,7 @@ import { reserve } from './reservations.ts';
 import { keepRevocations } from './revocations.ts';
 import { changeSecrets } from './secrets.ts';
 import { nameSpooled } from './spool.ts';
+import { changeToolServers } from './tool-servers.ts';
 
 /** Statements for all companions of a batch; empty when there are none. */
 export function companionStatements(
@@ -20,12 +22,14 @@ export function companionStatements(
   return (
     openIntents(writerId, opened) +
     reserve(events, committed) +
+    settleKeys(events, committed) +
     spend(events) +
     keepErasable(events, committed) +
     keepRevocations(events, committed) +
     nameSpooled(events) +
     changeApiKeys(events) +
     changeRoles(events) +
-    changeSecrets(events)
+    changeSecrets(events) +
+    changeToolServers(events)
   );
 }

@@ -72,7 +72,7 @@ export function planBatch(
     const seq = firstSeq + fresh.length;
     const reservation = group[0]?.companions?.reserves;
     const standing = reservation === undefined ? undefined : taken.get(reservation.keyHash);
-    if (reservation !== undefined && standing !== undefined && standing.firstSeq !== seq) {
+    if (reservation !== undefined && standing !== undefined && stands(standing, reservation, seq)) {
       places.push(...group.map((_, index) => standingPlace(standing, reservation, index)));
       continue;
     }
@@ -85,6 +85,11 @@ export function planBatch(
     places.push(...group.map((_, index) => ({ seq: seq + index })));
   }
   return { fresh, places };
+}
+
+/** Whether the key is taken: not by the very place that the group would get, nor by what the group may replace. */
+function stands({ firstSeq }: Taken, { replaces }: Reservation, seq: number): boolean {
+  return firstSeq !== seq && firstSeq !== replaces;
 }
 
 function takenKeys(rows: readonly TakenRow[]): Map<string, Taken> {

@@ -35,6 +35,7 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   log_checkpoint: fixed,
   log_rollup: { writer: ['SELECT', 'INSERT', 'UPDATE'], reader: reads },
   log_idempotency: kept,
+  call_result: secret,
   log_erasable: appended,
   log_spool: kept,
   log_forward: { writer: ['SELECT', 'INSERT', 'UPDATE'], reader: reads },
@@ -50,6 +51,7 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   capability_use: kept,
   stream_once: secret,
   chat_session: secret,
+  tool_server: kept,
 };
 
 /** By function, arguments included: whether the writer may call it. Nobody else may; triggers are called by nobody. */

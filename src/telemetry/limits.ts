@@ -18,10 +18,17 @@ export interface LimitTelemetry {
     readonly inFlight: number;
     readonly queued: number;
   }) => void;
+  /** `down`: it is asked by probes only. */
+  readonly upstreamHealth: (health: {
+    readonly serverId: string;
+    readonly state: 'unknown' | 'up' | 'failing' | 'down';
+  }) => void;
+  /** A server that there is no more: nothing is said of it any longer. */
+  readonly upstreamGone: (serverId: string) => void;
 }
 
 export function createLimitTelemetry(log: Logger, registry: Registry): LimitTelemetry {
-  return { ...requestLimits(registry), ...sharedStore(log, registry), ...upstreamLoad(registry) };
+  return { ...requestLimits(registry), ...sharedStore(log, registry), ...upstreams(registry) };
 }
 
 function requestLimits(registry: Registry): Pick<LimitTelemetry, 'limitsTaken' | 'limiterUnavailable'> {
@@ -75,7 +82,7 @@ function sharedStore(log: Logger, registry: Registry): Pick<LimitTelemetry, 'sha
   };
 }
 
-function upstreamLoad(registry: Registry): Pick<LimitTelemetry, 'upstreamLoad'> {
+function upstreams(registry: Registry): Pick<LimitTelemetry, 'upstreamLoad' | 'upstreamHealth' | 'upstreamGone'> {
   const registers = [registry];
   const labelNames = ['server'] as const;
   const inFlight = new Gauge({
@@ -90,10 +97,29 @@ function upstreamLoad(registry: Registry): Pick<LimitTelemetry, 'upstreamLoad'> 
     labelNames,
     registers,
   });
+  const up = new Gauge({
+    name: 'gateway_upstream_up',
+    help: '0 while a tool server does not answer and is asked by probes only, else 1; nothing before its first request.',
+    labelNames,
+    registers,
+  });
+  const opened = new Counter({
+    name: 'gateway_upstream_circuit_opened_total',
+    help: 'How often a tool server was found not to answer.',
+    labelNames,
+    registers,
+  });
   return {
     upstreamLoad(load) {
       inFlight.set({ server: load.serverId }, load.inFlight);
       queued.set({ server: load.serverId }, load.queued);
+    },
+    upstreamHealth({ serverId, state }) {
+      up.set({ server: serverId }, state === 'down' ? 0 : 1);
+      if (state === 'down') opened.inc({ server: serverId });
+    },
+    upstreamGone(server) {
+      for (const metric of [inFlight, queued, up, opened]) metric.remove({ server });
     },
   };
 }

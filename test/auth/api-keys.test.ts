@@ -12,7 +12,7 @@ import { hs256 } from '../support/identity.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
 const pepper = 'a pepper that only this test file knows of';
-const env = { ...productionEnv, RATE_LIMIT_ENABLED: 'false', TALOS_API_KEY_PEPPER: pepper };
+const env = { ...productionEnv, TALOS_API_KEY_PEPPER: pepper };
 const admin = productionEnv.AUTH_ADMIN_SECRET;
 const program = fileURLToPath(new URL('../../cli/talos.ts', import.meta.url));
 

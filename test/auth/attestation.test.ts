@@ -37,7 +37,6 @@ beforeAll(async () => {
   upstream = await startUpstream({ calls: { echo } });
   const env = {
     ...productionEnv,
-    RATE_LIMIT_ENABLED: 'false',
     TALOS_ATTESTATION_KEYS: listed.did,
     TALOS_LOG_KEY_FILE: join(folder, 'log.key'),
   };

@@ -25,7 +25,6 @@ beforeAll(async () => {
   gateway = await startTestGateway({
     env: {
       ...productionEnv,
-      RATE_LIMIT_ENABLED: 'false',
       TALOS_OIDC_ISSUER: issuer.url,
       TALOS_OIDC_AUDIENCE: 'talos',
       TALOS_OIDC_TEAM_CLAIM: 'org.team',

@@ -208,6 +208,7 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
     ],
     bad: ['short', '11'.repeat(31), `a:${'11'.repeat(32)},a:${'22'.repeat(32)}`, `:${'11'.repeat(32)}`],
   },
+  managedStdioServers: booleans,
   secretsKeyFile: { good: [['/etc/talos/secrets.key', '/etc/talos/secrets.key']], bad: ['a\0b'] },
   trustedIssuers: {
     good: [

@@ -52,7 +52,7 @@ describe('paths and methods', () => {
     '/api/events/a/b',
     '/v1/mcp',
     '/v1/mcp/servers/tested',
-    '/admin/v1/me',
+    '/admin/v1/governance/agents',
     '/v1/models',
     '/admin/v1/governance/logs',
     '/health/',

@@ -343,7 +343,7 @@ describe('in production', () => {
   it('a page of an origin that is not listed is refused before anything else', async () => {
     const headers = { origin: 'https://evil.example' };
     const answer = await post(strict, '/mcp/tested', request('tools/list'), headers, echoOnly());
-    expect([answer.status, answer.body['code']]).toEqual([403, 'ORIGIN_DENIED']);
+    expect([answer.status, answer.body['code']]).toEqual([403, 'ORIGIN_NOT_ALLOWED']);
   });
 });
 

@@ -252,10 +252,11 @@ describe('the documentation', () => {
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
     const expected = Object.keys(surfaces)
-      .filter((id) => !id.startsWith('docs.'))
+      .filter((id) => !id.startsWith('docs.') && id !== 'events.stream')
       .map((id) => surfaceOf(id as SurfaceId))
       .filter(({ template }) => !template.startsWith('/internal/'))
       .map(({ method, template }) => `${method} ${template}`);
-    expect(described.sort()).toEqual(expected.sort());
+    // Requests that are passed on to a tool server share their route with those that are not.
+    expect(described.sort()).toEqual([...new Set(expected)].sort());
   });
 });

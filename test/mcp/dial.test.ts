@@ -1,6 +1,6 @@
 import { type LookupAddress, lookup } from 'node:dns';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { isForbiddenAddress } from '../../src/mcp/dial.ts';
+import { isForbiddenAddress, isPublicAddress } from '../../src/mcp/dial.ts';
 import { call, failureOf, serverOf, textOf } from '../support/mcp-registry.ts';
 import { mcpScript, startScripted } from '../support/mcp-scripted.ts';
 
@@ -51,6 +51,66 @@ describe('isForbiddenAddress', () => {
   ])('allows %s', (address) => {
     expect(isForbiddenAddress(address)).toBe(false);
   });
+});
+
+describe('isPublicAddress', () => {
+  it.each([
+    '0.0.0.0',
+    '10.1.2.3',
+    '100.64.0.1',
+    '127.0.0.1',
+    '127.255.255.255',
+    '169.254.169.254',
+    '172.31.255.255',
+    '192.168.0.1',
+    '198.18.0.1',
+    '224.0.0.1',
+    '255.255.255.255',
+    '::',
+    '::1',
+    '::127.0.0.1',
+    '::ffff:127.0.0.1',
+    '::ffff:10.0.0.1',
+    '64:ff9b::7f00:1',
+    '64:ff9b:1::1',
+    '2001::1',
+    '2002:7f00:1::',
+    'fc00::1',
+    'fd12:3456::1',
+    'fe80::1%eth0',
+    'fec0::1',
+    'ff02::1',
+  ])('is false of %s', (address) => {
+    expect(isPublicAddress(address)).toBe(false);
+  });
+
+  it.each(['8.8.8.8', '172.32.0.1', '100.128.0.1', '192.169.0.1', '2606:4700::1111', '::ffff:8.8.8.8'])(
+    'is true of %s',
+    (address) => {
+      expect(isPublicAddress(address)).toBe(true);
+    },
+  );
+});
+
+describe('a server that may have public addresses alone', () => {
+  it.each([[['127.0.0.1']], [['10.0.0.1', '::1']], [['fd00::1']], [['::ffff:192.168.0.1']]])(
+    'is not dialled under a name that means %j',
+    async (addresses) => {
+      resolveTo(addresses);
+      const { server } = serverOf({ transport: 'jsonrpc', url: 'http://innocent.example/', publicOnly: true });
+      const error = await failureOf(call(server, 'any'));
+      expect(error).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', dispatched: false });
+      expect(error.cause).toMatchObject({ name: 'ForbiddenAddress', message: expect.stringContaining('allow_private') });
+    },
+  );
+
+  it.each(['http://127.0.0.1:1/', 'http://[::1]:1/', 'http://2130706433/', 'http://[::ffff:127.0.0.1]/'])(
+    'is not dialled as %s',
+    async (url) => {
+      const { server } = serverOf({ transport: 'jsonrpc', url, publicOnly: true });
+      expect(await failureOf(call(server, 'any'))).toMatchObject({ cause: { name: 'ForbiddenAddress' } });
+    },
+  );
 });
 
 describe('dialling', () => {

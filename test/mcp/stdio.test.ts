@@ -201,7 +201,7 @@ describe('a process that', () => {
 
   it('crashes again and again is left alone for longer and longer', async () => {
     const clock = { nowMs: 0, now: () => 0, monotonic: () => clock.nowMs };
-    const { server, log } = program('dies', { clock });
+    const { server, log } = program('dies', { clock, bounds: { upstreamCircuitFailuresMax: 100 } });
     for (const waitMs of [250, 500, 1_000]) {
       expect((await failureOf(call(server, 'echo'))).inside).toBe('it exited with code 3');
       expect((await failureOf(call(server, 'echo'))).inside).toBe(

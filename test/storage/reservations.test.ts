@@ -32,6 +32,12 @@ function keyed(key: string, count: number, from = 0, body = 'body'): PreparedEve
   );
 }
 
+/** One event under a key that may take the place of what is at `replaces`. */
+function replacing(key: string, replaces: number, n: number): PreparedEvent[] {
+  const reserves = { keyHash: sha256Hex(key), bodyHash: sha256Hex('body'), records: 1, replaces };
+  return [prepared({ meta: { n }, companions: { reserves } })];
+}
+
 function withFate(events: readonly CommittedEvent[], reservation: 'replayed' | 'conflict') {
   return events.map((event) => ({ ...event, reservation }));
 }
@@ -134,6 +140,45 @@ describe('a key', () => {
     await expect(writer.append(batchId, keyed('a', 2))).rejects.toThrow();
     const elsewhere = await writerOn(address).append(randomUUID(), keyed('a', 2));
     expect(await writer.append(batchId, keyed('a', 2))).toEqual(withFate(elsewhere, 'replayed'));
+    expect(await checkLog(address)).toHaveLength(2);
+  });
+
+  it('is taken anew once, by who may replace what it stands for', async () => {
+    const address = await freshLog();
+    const writers = [1, 2, 3].map(() => writerOn(address));
+    const [first] = await writerOn(address).append(randomUUID(), keyed('a', 1));
+    const anew = (n: number) => [...replacing('a', 0, n), ...replacing('a', 0, n + 1)];
+    const told = await Promise.all(writers.map((writer, n) => writer.append(randomUUID(), anew(10 * (n + 1)))));
+    const fates = told.flat().map(({ seq, reservation = 'new' }) => `${seq} ${reservation}`);
+    expect(fates.sort()).toEqual(['1 new', ...Array<string>(5).fill('1 replayed')]);
+    expect(await checkAcknowledged(address, first === undefined ? [] : [first])).toHaveLength(2);
+  });
+
+  it.each<Cut>(['before', 'midway', 'reply', 'race'])(
+    'is taken anew once by a batch whose commit was in doubt (%s)',
+    async (cut) => {
+      const address = await freshLog();
+      const cutter = await startCommitCutter();
+      later(() => cutter.close());
+      const writer = writerOn({ url: cutter.urlOf(address.url) });
+      await writer.append(randomUUID(), keyed('a', 1));
+      const batch = [...replacing('a', 0, 10), ...keyed('b', 1, 20), ...replacing('a', 0, 30)];
+      const batchId = randomUUID();
+      cutter.arm(cut);
+      await expect(writer.append(batchId, batch)).rejects.toThrow();
+      const committed = await writer.append(batchId, batch);
+      const fates = committed.map(({ seq, reservation = 'new' }) => `${seq} ${reservation}`);
+      expect(fates).toEqual(['1 new', '2 new', '1 replayed']);
+      expect(numbersOf(await checkLog(address))).toEqual([0, 10, 20]);
+    },
+  );
+
+  it('is not taken anew by who may replace something else', async () => {
+    const address = await freshLog();
+    const writer = writerOn(address);
+    await writer.append(randomUUID(), numbered(1, 50));
+    const first = await writer.append(randomUUID(), keyed('a', 1));
+    expect(await writer.append(randomUUID(), replacing('a', 0, 10))).toEqual(withFate(first, 'replayed'));
     expect(await checkLog(address)).toHaveLength(2);
   });
 

@@ -5,6 +5,7 @@ import { type TokenRouteDeps, tokenRoutes } from './admin/auth.ts';
 import { type CapabilityRouteDeps, capabilityRoutes } from './admin/capabilities.ts';
 import { type ConfigRouteDeps, configRoutes } from './admin/config.ts';
 import { type ExplainRouteDeps, explainRoutes } from './admin/explain.ts';
+import { type McpServerRouteDeps, mcpServerRoutes } from './admin/mcp-servers.ts';
 import { type MeRouteDeps, meRoutes } from './admin/me.ts';
 import { type RbacRouteDeps, rbacRoutes } from './admin/rbac.ts';
 import { type SecretRouteDeps, secretRoutes } from './admin/secrets.ts';
@@ -35,6 +36,7 @@ export type RouteDeps = HealthDeps &
   RbacRouteDeps &
   SecretRouteDeps &
   ConfigRouteDeps &
+  McpServerRouteDeps &
   ApiKeyRouteDeps &
   TokenRouteDeps &
   CapabilityRouteDeps &
@@ -60,6 +62,7 @@ export async function registerRoutes(app: App, deps: RouteDeps): Promise<void> {
   rbacRoutes(app, deps);
   secretRoutes(app, deps);
   configRoutes(app, deps);
+  mcpServerRoutes(app, deps);
   apiKeyRoutes(app, deps);
   tokenRoutes(app, deps);
   oauthRoutes(app);

@@ -28,6 +28,14 @@ interface Probe {
 }
 
 function probeRoute(app: App, deps: ProbeDeps, probe: Probe): void {
+  // One question at a time, however many ask: nobody limits how often probes are asked for.
+  let running: Promise<boolean> | undefined;
+  const isOnline = (base: string): Promise<boolean> => {
+    running ??= answers(deps.fetch, new URL(probe.path, base)).finally(() => {
+      running = undefined;
+    });
+    return running;
+  };
   app.get(
     probe.url,
     {
@@ -36,8 +44,7 @@ function probeRoute(app: App, deps: ProbeDeps, probe: Probe): void {
     },
     async (_, reply) => {
       if (probe.base === undefined) return offline(reply, 'not configured');
-      const isOnline = await answers(deps.fetch, new URL(probe.path, probe.base));
-      return isOnline ? { status: 'online' } : offline(reply, 'not reachable');
+      return (await isOnline(probe.base)) ? { status: 'online' } : offline(reply, 'not reachable');
     },
   );
 }

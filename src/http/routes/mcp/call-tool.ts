@@ -4,6 +4,7 @@ import { bounds } from '../../../config/bounds.ts';
 import type { JsonObject } from '../../../core/json.ts';
 import { receiptToJson } from '../../../core/receipt.ts';
 import type { CallTool } from '../../../gateway/call-tool.ts';
+import { idempotencyKeyOf, idempotencyKeyPattern } from '../../../gateway/idempotency-key.ts';
 import type { ReadLog } from '../../../gateway/read-log.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
@@ -16,11 +17,21 @@ const Body = Type.Object({
     Type.String({ minLength: 1, maxLength: bounds.requestIdCharsMax, description: 'Echoed and recorded.' }),
   ),
   session_id: Type.Optional(Type.String({ maxLength: bounds.requestIdCharsMax, description: 'Recorded.' })),
+  idempotency_key: Type.Optional(
+    Type.String({ pattern: idempotencyKeyPattern, description: 'The same as the header `Idempotency-Key`.' }),
+  ),
 });
 
 const Headers = Type.Object({
   prefer: Type.Optional(
     Type.String({ description: '`receipt` asks for the receipt of the record of this call, as `receipt`.' }),
+  ),
+  'idempotency-key': Type.Optional(
+    Type.String({
+      pattern: idempotencyKeyPattern,
+      description:
+        'Under one key the tool is called at most once: repeated within a day with the same arguments, the call is answered with what it came to, with `Idempotent-Replayed: true`; with other arguments, or while it is still at work, it is refused with 409.',
+    }),
   ),
 });
 
@@ -68,18 +79,21 @@ export function callToolRoute(
       onRequest: [authenticated(deps.authenticate, 'bearer'), onlyCalls],
     },
     async (request, reply) => {
-      const { input, request_id: requestId, session_id: sessionId } = request.body;
+      const { input, request_id: requestId, session_id: sessionId, idempotency_key: keyInBody } = request.body;
       // The caller's own name for this call is in its record and in whatever is answered, errors included.
       if (requestId !== undefined) request.id = requestId;
+      const idempotencyKey = idempotencyKeyOf(request.headers['idempotency-key'], keyInBody);
       const answer = await deps.callTool({
         ...callPath(request.raw.url ?? ''),
         caller: callerOf(request),
         facts: deps.factsOf(request),
         input: input as JsonObject,
         ...(sessionId === undefined ? {} : { sessionId }),
+        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
         signal: clientGone(reply),
       });
       reply.header('x-talos-audit-ref', answer.auditRef);
+      if (answer.isReplay) reply.header('idempotent-replayed', 'true');
       const receipt = prefers(request, 'receipt') ? await receiptMember(deps.readLog, answer.auditRef) : {};
       if (receipt.receipt !== undefined) preferenceApplied(reply, 'receipt');
       return {

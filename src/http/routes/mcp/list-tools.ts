@@ -12,6 +12,7 @@ const Servers = Type.Object({
       name: Type.String(),
       transport: Type.String(),
       tags: Type.Array(Type.String()),
+      health: Type.String({ description: '`up`, `failing`, `down` or `unknown`.' }),
       metadata: Type.Object({ upstream: Type.Optional(Type.String()) }),
     }),
   ),

@@ -7,7 +7,7 @@ import type { JsonValue } from '../../../core/json.ts';
 import type { NativeMcp } from '../../../gateway/native-mcp.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import type { OriginAllowed } from '../../origin.ts';
+import { type OriginAllowed, onlyAllowedOrigins } from '../../origin.ts';
 
 const Message = Type.Unknown({ description: 'One JSON-RPC 2.0 message of MCP.' });
 const Response = Type.Object({}, { additionalProperties: true, description: 'A JSON-RPC 2.0 response.' });
@@ -25,7 +25,7 @@ export function nativeMcpRoutes(app: App, deps: NativeRouteDeps): void {
   const schema = {
     tags: ['MCP'],
     description:
-      'Streamable HTTP without sessions, for the protocol revisions 2024-11-05 to 2025-11-25 and 2026-07-28. Notifications are answered with 202.',
+      'Streamable HTTP without sessions, for the protocol revisions 2024-11-05 to 2025-11-25 and 2026-07-28. Notifications are answered with 202. A `tools/call` takes an idempotency key as the header `Idempotency-Key` or as `params._meta["org.talosprotocol/idempotencyKey"]`.',
     body: Message,
     response: { 200: Response, 400: Response, 404: Response },
   };
@@ -50,7 +50,8 @@ export function nativeMcpRoutes(app: App, deps: NativeRouteDeps): void {
 }
 
 async function answer(deps: NativeRouteDeps, request: FastifyRequest, reply: FastifyReply, serverId?: string) {
-  const { status, body, auditRef } = await deps.nativeMcp({
+  const idempotencyKey = single(request.headers['idempotency-key']);
+  const { status, body, auditRef, isReplay } = await deps.nativeMcp({
     caller: callerOf(request),
     facts: deps.factsOf(request),
     ...(serverId === undefined ? {} : { serverId }),
@@ -60,21 +61,16 @@ async function answer(deps: NativeRouteDeps, request: FastifyRequest, reply: Fas
       method: single(request.headers['mcp-method']),
       name: single(request.headers['mcp-name']),
     },
+    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     signal: clientGone(reply),
   });
   if (auditRef !== undefined) reply.header('x-talos-audit-ref', auditRef);
+  if (isReplay) reply.header('idempotent-replayed', 'true');
   return reply.code(status).send(body);
 }
 
 function single(header: string | string[] | undefined): string | undefined {
   return Array.isArray(header) ? header.join(', ') : header;
-}
-
-/** A page that nobody listed must not speak MCP from the browser of somebody who may (MCP, "Security Warning"). */
-function onlyAllowedOrigins(originAllowed: OriginAllowed) {
-  return async ({ headers: { origin } }: FastifyRequest): Promise<void> => {
-    if (origin !== undefined && !originAllowed(origin)) throw new TalosError('ORIGIN_DENIED');
-  };
 }
 
 /** Unlike reading hashes of the log, nothing here is for strangers; 401 makes MCP clients look for a credential. */

@@ -1,5 +1,4 @@
 /** `/api/events/stream`: the WebSocket that dashboards and SDKs watch the log on, and report events by. */
-import type { FastifyRequest } from 'fastify';
 import { bounds } from '../../../config/bounds.ts';
 import { decodeCursor } from '../../../core/cursor.ts';
 import { TalosError } from '../../../core/errors.ts';
@@ -10,6 +9,8 @@ import type { SubmitEvents, SubmittedEvent } from '../../../gateway/submit-event
 import type { Gap } from '../../../stream/subscription.ts';
 import { type AuthenticateRequest, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
+import type { CountMessage, RequestLimits } from '../../limits.ts';
+import { type OriginAllowed, onlyAllowedOrigins } from '../../origin.ts';
 import type { ShownCredentials, StreamCredentials } from '../../stream-credentials.ts';
 import { endingOfError } from '../../stream-ending.ts';
 import { openSession, type StreamDeps, type StreamSession } from '../../stream-session.ts';
@@ -22,8 +23,9 @@ export interface SocketRouteDeps extends StreamDeps {
   readonly credentials: StreamCredentials;
   readonly factsOf: FactsOf;
   readonly submitEvents: SubmitEvents;
+  readonly messagesAs: RequestLimits['messagesAs'];
   readonly development: boolean;
-  readonly originAllowed: (origin: string) => boolean;
+  readonly originAllowed: OriginAllowed;
 }
 
 export function socketRoute(app: App, deps: SocketRouteDeps): void {
@@ -34,7 +36,7 @@ export function socketRoute(app: App, deps: SocketRouteDeps): void {
       // Not a request with an answer; docs/streams.md tells of it.
       schema: { hide: true },
       exposeHeadRoute: false,
-      onRequest: [(request: FastifyRequest) => checkOrigin(deps, request), deps.credentials.hook],
+      onRequest: [onlyAllowedOrigins(deps.originAllowed), deps.credentials.hook],
     },
     async (request, reply) => {
       const release = deps.sessions.reserve();
@@ -51,6 +53,7 @@ export function socketRoute(app: App, deps: SocketRouteDeps): void {
           caller: callerOf(request),
           shown: deps.credentials.shownBy(request),
           facts: deps.factsOf(request),
+          countPublish: deps.messagesAs('events.submit', request),
         });
       } catch (error) {
         release();
@@ -60,18 +63,12 @@ export function socketRoute(app: App, deps: SocketRouteDeps): void {
   );
 }
 
-// The browser lets any page open a WebSocket and sends its cookies and origin along; the server has to say no.
-async function checkOrigin({ originAllowed }: SocketRouteDeps, request: FastifyRequest): Promise<void> {
-  const { origin } = request.headers;
-  const isOwn = origin === `${request.protocol}://${request.host}`;
-  if (origin !== undefined && !isOwn && !originAllowed(origin)) throw new TalosError('ORIGIN_NOT_ALLOWED');
-}
-
 /** What came with the upgrade. */
 interface Upgraded {
   readonly caller: Caller;
   readonly shown: ShownCredentials;
   readonly facts: RequestFacts;
+  readonly countPublish: CountMessage;
 }
 
 /** One client's side of the protocol: `init` first, then whatever it likes, one message after the other. */
@@ -231,6 +228,7 @@ class Conversation {
   }
 
   async #record(session: StreamSession, { id, event, idempotency_key: key }: PublishMessage): Promise<object> {
+    await this.#upgraded.countPublish(session.caller);
     const facts = { ...this.#upgraded.facts, requestId: id };
     const submit = await this.#deps.submitEvents({ surfaceId: 'events.submit', caller: session.caller, facts });
     const idempotency = key === undefined ? {} : { idempotency: { key, body: event as JsonObject } };
@@ -249,7 +247,11 @@ class Conversation {
     } as const;
     const code = Object.hasOwn(codes, reason) ? codes[reason as keyof typeof codes] : undefined;
     const isClients = reason === 'invalid_message';
-    this.#socket.error(code ?? (isClients ? 'INVALID_MESSAGE' : 'INTERNAL_ERROR'), message, { id });
+    const retryAfterSec = error instanceof TalosError ? error.retryAfterSec : undefined;
+    this.#socket.error(code ?? (isClients ? 'INVALID_MESSAGE' : 'INTERNAL_ERROR'), message, {
+      id,
+      ...(retryAfterSec === undefined ? {} : { retry_after_ms: retryAfterSec * 1000 }),
+    });
   }
 }
 

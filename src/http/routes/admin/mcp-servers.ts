@@ -1,0 +1,282 @@
+/** Tool servers: listed, added, changed, removed and tried while the gateway runs. */
+import { type Static, Type } from '@fastify/type-provider-typebox';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { JsonObject } from '../../../core/json.ts';
+import { withoutCredentials } from '../../../core/mcp-server.ts';
+import { formatRate } from '../../../core/rate.ts';
+import type { ManageServers, ServerView } from '../../../gateway/manage-servers.ts';
+import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
+import type { App } from '../../fastify.ts';
+import { notFound } from '../../surfaces.ts';
+import { answered } from './answered.ts';
+
+const Health = Type.Object({
+  state: Type.String({
+    description:
+      '`unknown`: not asked yet; `up`: it answered; `failing`: the last request had no answer; `down`: it is asked by probes only.',
+  }),
+  failures: Type.Integer({ description: 'Requests without an answer since the last answer.' }),
+  answered_at: Type.Optional(Type.String()),
+  last_failure: Type.Optional(Type.Object({ code: Type.String(), at: Type.String() })),
+  retry_in_ms: Type.Optional(Type.Integer({ description: 'Until the next probe, while it is down.' })),
+});
+
+const Server = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  transport: Type.String(),
+  tags: Type.Array(Type.String()),
+  enabled: Type.Boolean(),
+  source: Type.String({
+    description: '`configuration`: set by file or environment, and changed there; `api`: added here.',
+  }),
+  url: Type.Optional(Type.String({ description: 'Without query and fragment.' })),
+  command: Type.Optional(Type.String()),
+  header_names: Type.Array(Type.String()),
+  env_names: Type.Array(Type.String()),
+  secrets: Type.Array(Type.String(), { description: 'Names of the secrets that it refers to.' }),
+  allow_private: Type.Boolean(),
+  call_timeout: Type.Optional(Type.Number({ description: 'Seconds.' })),
+  max_concurrency: Type.Optional(Type.Integer()),
+  max_queue: Type.Optional(Type.Integer()),
+  rate_limit: Type.Optional(Type.String()),
+  problems: Type.Array(Type.String(), { description: 'Why it is not used; empty where it is.' }),
+  version: Type.Optional(Type.Integer({ description: 'Counts the changes of a server that was added here.' })),
+  created_at: Type.Optional(Type.String()),
+  updated_at: Type.Optional(Type.String()),
+  health: Type.Optional(Health),
+});
+
+const AuditRef = Type.String({ description: 'The id of the record of this change.' });
+const Changed = Type.Intersect([Server, Type.Object({ audit_ref: AuditRef })]);
+
+// What each key may hold is said by the table that reads them for the file too.
+const Fields = Type.Object(
+  {
+    name: Type.Optional(Type.Unknown()),
+    transport: Type.Optional(Type.Unknown({ description: '`auto`, `http`, `jsonrpc` or `stdio`.' })),
+    url: Type.Optional(Type.Unknown()),
+    headers: Type.Optional(
+      Type.Unknown({ description: 'By name; each refers to a secret: `Bearer ${secret:github}`.' }),
+    ),
+    command: Type.Optional(Type.Unknown()),
+    args: Type.Optional(Type.Unknown()),
+    env: Type.Optional(Type.Unknown({ description: 'By name; each refers to a secret.' })),
+    cwd: Type.Optional(Type.Unknown()),
+    call_timeout: Type.Optional(Type.Unknown({ description: 'Seconds, or text such as `90s`.' })),
+    max_concurrency: Type.Optional(Type.Unknown()),
+    max_queue: Type.Optional(Type.Unknown()),
+    rate_limit: Type.Optional(Type.Unknown({ description: 'Such as `100/hour`.' })),
+    tags: Type.Optional(Type.Unknown()),
+    enabled: Type.Optional(Type.Unknown()),
+    allow_private: Type.Optional(
+      Type.Unknown({ description: 'Whether private and loopback addresses may be dialled.' }),
+    ),
+  },
+  { additionalProperties: true },
+);
+const NewServer = Type.Intersect([Type.Object({ id: Type.String({ minLength: 1, maxLength: 255 }) }), Fields]);
+const Patch = Type.Intersect([
+  Type.Object({
+    expected_version: Type.Optional(Type.Integer({ description: 'Refuse with 409 when the server is at another.' })),
+  }),
+  Fields,
+]);
+
+const Tested = Type.Object({
+  ok: Type.Boolean(),
+  server_id: Type.String(),
+  tools: Type.Optional(Type.Array(Type.String())),
+  step: Type.Optional(Type.String({ description: 'What failed: `connect` or `list_tools`.' })),
+  error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+  audit_ref: Type.String({ description: 'The id of the record of this try.' }),
+});
+
+export interface McpServerRouteDeps {
+  readonly authenticate: AuthenticateRequest;
+  readonly manageServers: ManageServers;
+  readonly factsOf: FactsOf;
+}
+
+const tags = ['Administration'];
+const legacyErrorKey = 'detail';
+const params = Type.Object({ server_id: Type.String({ maxLength: 255 }) });
+
+export function mcpServerRoutes(app: App, deps: McpServerRouteDeps): void {
+  readRoutes(app, deps);
+  changeRoutes(app, deps);
+  testRoute(app, deps);
+}
+
+function readRoutes(app: App, { authenticate, manageServers, factsOf }: McpServerRouteDeps): void {
+  const onRequest = authenticated(authenticate, 'admin');
+
+  app.get(
+    '/admin/v1/mcp/servers',
+    {
+      config: { surface: 'admin.mcp.servers.list', legacyErrorKey },
+      schema: {
+        tags,
+        summary: 'Tool servers, with those of the configuration',
+        response: { 200: Type.Object({ servers: Type.Array(Server), total: Type.Integer() }) },
+      },
+      onRequest,
+    },
+    async (request) => {
+      const views = await manageServers.list({ caller: callerOf(request), facts: factsOf(request) });
+      return { servers: views.map(shown), total: views.length };
+    },
+  );
+
+  app.get(
+    '/admin/v1/mcp/servers/:server_id',
+    {
+      config: { surface: 'admin.mcp.servers.get', legacyErrorKey },
+      schema: { tags, summary: 'A tool server', params, response: { 200: Server } },
+      onRequest,
+    },
+    async (request) => {
+      const asking = { caller: callerOf(request), facts: factsOf(request) };
+      return shown(await manageServers.get(asking, request.params.server_id));
+    },
+  );
+}
+
+function changeRoutes(app: App, { authenticate, manageServers, factsOf }: McpServerRouteDeps): void {
+  const onRequest = authenticated(authenticate, 'admin');
+
+  app.post(
+    '/admin/v1/mcp/servers',
+    {
+      config: { surface: 'admin.mcp.servers.add', legacyErrorKey },
+      schema: { tags, summary: 'Add a tool server', body: NewServer, response: { 200: Changed } },
+      onRequest,
+    },
+    async (request, reply) => {
+      const { id, ...fields } = request.body;
+      const asking = { caller: callerOf(request), facts: factsOf(request) };
+      const { answer, auditRef } = answered(reply, await manageServers.add(asking, id, fields as JsonObject));
+      return { ...shown(answer), audit_ref: auditRef };
+    },
+  );
+
+  app.patch(
+    '/admin/v1/mcp/servers/:server_id',
+    {
+      config: { surface: 'admin.mcp.servers.change', legacyErrorKey },
+      schema: {
+        tags,
+        summary: 'Change a tool server: what is named is replaced, null takes it away',
+        params,
+        body: Patch,
+        response: { 200: Changed },
+      },
+      onRequest,
+    },
+    async (request, reply) => {
+      const { expected_version: version, ...patch } = request.body;
+      const asking = { caller: callerOf(request), facts: factsOf(request) };
+      const changed = await manageServers.change(asking, request.params.server_id, patch as JsonObject, version);
+      const { answer, auditRef } = answered(reply, changed);
+      return { ...shown(answer), audit_ref: auditRef };
+    },
+  );
+
+  app.delete(
+    '/admin/v1/mcp/servers/:server_id',
+    {
+      config: { surface: 'admin.mcp.servers.remove', legacyErrorKey },
+      schema: {
+        tags,
+        summary: 'Remove a tool server; calls in flight are finished',
+        params,
+        response: { 200: Type.Object({ success: Type.Boolean(), id: Type.String(), audit_ref: AuditRef }) },
+      },
+      onRequest,
+    },
+    async (request, reply) => {
+      const asking = { caller: callerOf(request), facts: factsOf(request) };
+      const removed = await manageServers.remove(asking, request.params.server_id);
+      const { answer, auditRef } = answered(reply, removed);
+      return { success: true, id: answer, audit_ref: auditRef };
+    },
+  );
+}
+
+const verb = ':test';
+
+// The router cannot tell a parameter from the verb behind it.
+async function onlyTests(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const { server_id: target } = request.params as { readonly server_id: string };
+  if (!target.endsWith(verb)) throw notFound(request, reply);
+}
+
+function testRoute(app: App, { authenticate, manageServers, factsOf }: McpServerRouteDeps): void {
+  app.post(
+    '/admin/v1/mcp/servers/:server_id',
+    {
+      config: { surface: 'admin.mcp.servers.test', legacyErrorKey },
+      schema: {
+        tags,
+        summary: 'Connect to a tool server and list its tools, and say what happened',
+        params,
+        response: { 200: Tested },
+      },
+      onRequest: [authenticated(authenticate, 'admin'), onlyTests],
+    },
+    async (request, reply) => {
+      const asking = { caller: callerOf(request), facts: factsOf(request) };
+      const serverId = request.params.server_id.slice(0, -verb.length);
+      const tested = await manageServers.test(asking, serverId, clientGone(reply));
+      const { answer, auditRef } = answered(reply, tested);
+      const head = { ok: answer.isGood, server_id: serverId, audit_ref: auditRef };
+      if (answer.isGood) return { ...head, tools: [...answer.tools] };
+      return { ...head, step: answer.step, error: { code: answer.code, message: answer.reason } };
+    },
+  );
+}
+
+function shown({ spec, source, stored, secrets, problems, health }: ServerView): Static<typeof Server> {
+  const { id, name, transport, tags = [], enabled = true, url, command, headers = {}, env = {} } = spec;
+  return {
+    ...{ id, name, transport, enabled, source },
+    tags: [...tags],
+    ...(url === undefined ? {} : { url: withoutCredentials(url) }),
+    ...(command === undefined ? {} : { command }),
+    header_names: Object.keys(headers),
+    env_names: Object.keys(env),
+    secrets: [...secrets],
+    allow_private: spec.publicOnly !== true,
+    ...limitsOf(spec),
+    problems: [...problems],
+    ...(stored === undefined
+      ? {}
+      : {
+          version: stored.version,
+          created_at: stored.createdAt.toISOString(),
+          updated_at: stored.updatedAt.toISOString(),
+        }),
+    ...(health === undefined ? {} : { health: healthOf(health) }),
+  };
+}
+
+function limitsOf({ callTimeoutMs, maxConcurrency, maxQueue, rateLimit }: ServerView['spec']) {
+  return {
+    ...(callTimeoutMs === undefined ? {} : { call_timeout: callTimeoutMs / 1000 }),
+    ...(maxConcurrency === undefined ? {} : { max_concurrency: maxConcurrency }),
+    ...(maxQueue === undefined ? {} : { max_queue: maxQueue }),
+    ...(rateLimit === undefined ? {} : { rate_limit: formatRate(rateLimit) }),
+  };
+}
+
+function healthOf({ state, failures, answeredAtMs, lastFailure, retryInMs }: NonNullable<ServerView['health']>) {
+  return {
+    state,
+    failures,
+    ...(answeredAtMs === undefined ? {} : { answered_at: new Date(answeredAtMs).toISOString() }),
+    ...(lastFailure === undefined
+      ? {}
+      : { last_failure: { code: lastFailure.code, at: new Date(lastFailure.atMs).toISOString() } }),
+    ...(retryInMs === undefined ? {} : { retry_in_ms: retryInMs }),
+  };
+}

@@ -1,0 +1,191 @@
+/**
+ * The circuit breaker of one tool server. After several failures in a row without an answer, requests fail at once until
+ * a probe of our own is answered. What a tool does, however badly or slowly, does not open it: only a server that cannot
+ * be reached, or that does not answer the probe either.
+ */
+import type { Clock } from '../core/clock.ts';
+import type { Log } from '../telemetry/telemetry.ts';
+import { Backoff } from './backoff.ts';
+import type { Connection, RpcRequest } from './connection.ts';
+import { Deadline } from './deadline.ts';
+import type { ServerHello } from './hello.ts';
+import type { RpcAnswer } from './json-rpc.ts';
+import type { McpBounds } from './mcp-bounds.ts';
+import { SingleFlight } from './single-flight.ts';
+import { UpstreamError, type UpstreamErrorCode } from './upstream-error.ts';
+
+/** `failing`: the last request had no answer; `down`: requests are refused until the server answers a probe. */
+export type HealthState = 'unknown' | 'up' | 'failing' | 'down';
+
+export interface ServerHealth {
+  readonly state: HealthState;
+  /** Requests without an answer since the last answer. */
+  readonly failures: number;
+  /** Unix time in milliseconds. */
+  readonly answeredAtMs?: number;
+  readonly lastFailure?: { readonly code: UpstreamErrorCode; readonly atMs: number };
+  /** Until the next probe, while it is down. */
+  readonly retryInMs?: number;
+}
+
+export interface CircuitOptions {
+  readonly serverId: string;
+  readonly connection: Connection;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly bounds: McpBounds;
+  readonly probeTimeoutMs: number;
+  /** Told of every change of the state. */
+  readonly onHealth: (state: HealthState) => void;
+}
+
+export class Circuit implements Connection {
+  readonly #options: CircuitOptions;
+  readonly #backoff: Backoff;
+  readonly #probing = new SingleFlight<void>();
+  #state: HealthState = 'unknown';
+  #failures = 0;
+  #closedAtMs: number;
+  #answeredAtMs: number | undefined;
+  #lastFailure: ServerHealth['lastFailure'];
+  #timer: NodeJS.Timeout | undefined;
+  #isClosing = false;
+
+  constructor(options: CircuitOptions) {
+    this.#options = options;
+    const { clock, bounds } = options;
+    this.#closedAtMs = clock.monotonic();
+    this.#backoff = new Backoff({ clock, minMs: bounds.upstreamCircuitMinMs, maxMs: bounds.upstreamCircuitMaxMs });
+  }
+
+  get health(): ServerHealth {
+    return {
+      state: this.#state,
+      failures: this.#failures,
+      ...(this.#answeredAtMs === undefined ? {} : { answeredAtMs: this.#answeredAtMs }),
+      ...(this.#lastFailure === undefined ? {} : { lastFailure: this.#lastFailure }),
+      ...(this.#state === 'down' ? { retryInMs: Math.ceil(this.#backoff.waitMs) } : {}),
+    };
+  }
+
+  request(request: RpcRequest): Promise<RpcAnswer> {
+    return this.#guarded(() => this.#options.connection.request(request));
+  }
+
+  hello(deadline: Deadline): Promise<ServerHello> {
+    return this.#guarded(() => this.#options.connection.hello(deadline));
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    clearTimeout(this.#timer);
+    await this.#options.connection.close();
+  }
+
+  async #guarded<T>(ask: () => Promise<T>): Promise<T> {
+    if (this.#state === 'down') throw this.#refusal();
+    try {
+      const answer = await ask();
+      this.#answered();
+      return answer;
+    } catch (error) {
+      this.#judge(error);
+      throw error;
+    }
+  }
+
+  #refusal(): UpstreamError {
+    return new UpstreamError('UPSTREAM_UNAVAILABLE', {
+      dispatched: false,
+      retryAfterSec: Math.max(1, Math.ceil(this.#backoff.waitMs / 1000)),
+      inside: `it does not answer (${this.#lastFailure?.code}), so it is not asked until a probe is answered`,
+    });
+  }
+
+  #judge(error: unknown): void {
+    if (!(error instanceof UpstreamError) || !saysSomething(error)) return;
+    if (isAnswer(error)) this.#answered();
+    else this.#failed(error);
+  }
+
+  #failed(error: UpstreamError): void {
+    this.#note(error);
+    if (this.#state === 'down') return;
+    this.#become('failing');
+    if (this.#failures < this.#options.bounds.upstreamCircuitFailuresMax) return;
+    // That nothing could be sent is the server's doing. Anything else may be a tool's, or an impatient caller's.
+    const isPlain = error.code === 'UPSTREAM_UNAVAILABLE' && !error.dispatched;
+    if (isPlain) this.#open();
+    else void this.#probe();
+  }
+
+  #note({ code }: UpstreamError): void {
+    this.#failures++;
+    this.#lastFailure = { code, atMs: this.#options.clock.now() };
+  }
+
+  #answered(): void {
+    const { clock, log, serverId } = this.#options;
+    this.#failures = 0;
+    this.#answeredAtMs = clock.now();
+    if (this.#state === 'up') return;
+    if (this.#state === 'down') {
+      clearTimeout(this.#timer);
+      this.#closedAtMs = clock.monotonic();
+      log.info({ server: serverId }, 'a tool server answers again');
+    }
+    this.#become('up');
+  }
+
+  #open(): void {
+    if (this.#isClosing) return;
+    const { clock, log, serverId } = this.#options;
+    this.#backoff.failed(this.#state === 'down' ? 0 : clock.monotonic() - this.#closedAtMs);
+    const retryInMs = Math.ceil(this.#backoff.waitMs);
+    if (this.#state !== 'down') {
+      const failure = this.#lastFailure?.code;
+      log.warn(
+        { server: serverId, failure, retryInMs },
+        'a tool server is not asked any more until it answers a probe',
+      );
+    }
+    this.#become('down');
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#probe(), retryInMs).unref();
+  }
+
+  #become(state: HealthState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#options.onHealth(state);
+  }
+
+  /** Asks what every server can answer and nothing comes of. Never fails. */
+  #probe(): Promise<void> {
+    return this.#probing.run(async () => {
+      const { connection, clock, probeTimeoutMs } = this.#options;
+      try {
+        const deadline = new Deadline(clock, probeTimeoutMs);
+        await connection.request({ method: 'tools/list', params: {}, deadline });
+        this.#answered();
+      } catch (error) {
+        if (error instanceof UpstreamError && isAnswer(error)) {
+          this.#answered();
+          return;
+        }
+        if (error instanceof UpstreamError) this.#note(error);
+        this.#open();
+      }
+    });
+  }
+}
+
+/** Whether the failure tells of the server: a caller who left and a secret of ours that is missing do not. */
+function saysSomething({ code, isOurs }: UpstreamError): boolean {
+  return !isOurs && code !== 'CALL_CANCELLED' && code !== 'UPSTREAM_BUSY';
+}
+
+/** Too much of an answer is one. */
+function isAnswer({ code }: UpstreamError): boolean {
+  return code === 'UPSTREAM_RESPONSE_TOO_LARGE';
+}

@@ -1,0 +1,56 @@
+/** The tool servers: those of the configuration and those that administrators added, in one registry. */
+import { bounds } from './config/bounds.ts';
+import type { Config } from './config/config.ts';
+import type { Clock } from './core/clock.ts';
+import { createRegistry, type Registry } from './mcp/registry.ts';
+import { followToolServers, type ToolServers } from './mcp/stored-servers.ts';
+import type { SecretOf } from './mcp/upstream-secrets.ts';
+import type { openReadPool } from './storage/db.ts';
+import { createToolServerStore } from './storage/tool-servers.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
+
+export interface OpenToolServersOptions {
+  readonly config: Pick<Config, 'servers' | 'managedStdioServers'>;
+  readonly pool: ReturnType<typeof openReadPool>;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly secretOf: SecretOf;
+}
+
+export interface OpenToolServers {
+  readonly registry: Registry;
+  readonly toolServers: ToolServers;
+  readonly close: () => Promise<void>;
+}
+
+/** Throws `STORE_UNAVAILABLE` when the servers that were added cannot be read. */
+export async function openToolServers(options: OpenToolServersOptions): Promise<OpenToolServers> {
+  const { config, pool, clock, telemetry, secretOf } = options;
+  const { log } = telemetry;
+  const registry = createRegistry(config.servers, {
+    clock,
+    log,
+    secretOf,
+    onLoad: telemetry.upstreamLoad,
+    onHealth: telemetry.upstreamHealth,
+    onGone: telemetry.upstreamGone,
+  });
+  try {
+    const toolServers = await followToolServers({
+      configured: config.servers,
+      store: createToolServerStore(pool),
+      stdioAllowed: config.managedStdioServers,
+      pollMs: bounds.toolServersPollMs,
+      registry,
+      log,
+    });
+    const close = async () => {
+      await toolServers.close();
+      await registry.close();
+    };
+    return { registry, toolServers, close };
+  } catch (error) {
+    await registry.close();
+    throw error;
+  }
+}

@@ -1,0 +1,295 @@
+/**
+ * Unmistakable secrets in everything that comes in, and a search of everything that comes out: the log of the process at
+ * its loudest, all tables, the metrics, what others are answered, and what administrators can see.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { type Surface, surfaces } from '../../src/core/surfaces.ts';
+import {
+  type Answer,
+  callTool,
+  dumpOf,
+  productionEnv,
+  type SendOptions,
+  startTestGateway,
+  type TestGateway,
+  wallClock,
+} from '../support/gateway.ts';
+import { openRaw, sendRaw } from '../support/http-raw.ts';
+import { attest, hs256 } from '../support/identity.ts';
+import { issuerOfSeed, strangeIssuer, testNowSec, tokenWith, trustedIssuer } from '../support/issuer.ts';
+import { scriptedStdioProgram } from '../support/mcp-processes.ts';
+import { said, sendError, sendResult, toolNamed } from '../support/mcp-scripted.ts';
+import { connect, initMessage } from '../support/stream.ts';
+import { startUpstream, type Upstream } from '../support/upstream.ts';
+
+const planted = new Map<string, string>();
+
+/** A text that is nowhere else, under the name of the place that it is put. */
+function canary(place: string): string {
+  const text = `canary-${place}-${'zqxj'.repeat(6)}-${planted.size}`;
+  planted.set(place, text);
+  return text;
+}
+
+/** A credential that the test made or was given; its last part alone is enough to know it by. */
+function known(place: string, credential: string): string {
+  planted.set(place, credential);
+  return credential;
+}
+
+const masterKey = 'c0'.repeat(31);
+const env = {
+  ...productionEnv,
+  AUTH_ADMIN_SECRET: canary('admin-secret'),
+  TALOS_API_KEY_PEPPER: canary('pepper'),
+  TALOS_MASTER_KEY: `main:${known('master-key', `${masterKey}ee`)}`,
+  AUDIT_IP_HMAC_KEY: canary('address-key'),
+  AUDIT_IP_HMAC_KEY_ID: 'k1',
+  SOME_SERVER_TOKEN: canary('variable'),
+  OTHER_API_KEY: canary('other-variable'),
+  TALOS_RATE_LIMIT: 'false',
+};
+const admin = env.AUTH_ADMIN_SECRET;
+const agent = issuerOfSeed('77'.repeat(32));
+/** Every answer to those who planted something and were refused. */
+const refusals: Answer[] = [];
+
+let folder: string;
+let upstream: Upstream;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'talos-canaries-'));
+  const issuerKey = join(folder, 'issuer.pem');
+  await writeFile(issuerKey, trustedIssuer.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const number = { type: 'object', properties: { n: { type: 'integer' } }, additionalProperties: false };
+  upstream = await startUpstream({
+    tools: [toolNamed('tell'), toolNamed('fail'), toolNamed('drop'), { ...toolNamed('typed'), inputSchema: number }],
+    calls: {
+      tell: (received, response) => sendResult(received, response, said(canary('result'))),
+      fail: (received, response) => sendError(received, response, -32_011, canary('error-of-a-tool')),
+      drop: (_, response) => void response.destroy(),
+      chat: (received, response) =>
+        sendResult(received, response, { messages: [{ role: 'assistant', content: canary('completion') }] }),
+    },
+  });
+  gateway = await startTestGateway({
+    env: { ...env, TALOS_ISSUER_KEY_FILE: issuerKey, TALOS_LOG_KEY_FILE: join(folder, 'log.key') },
+    clock: wallClock(),
+    databaseUrl: (url) => url.replace('@', `:${canary('database-password')}@`),
+    file: `servers:
+  tested:
+    url: ${upstream.url}?key=${canary('upstream-query')}
+    transport: jsonrpc
+    headers: { authorization: "Bearer ${canary('upstream-header')}", x-of-variable: "\${SOME_SERVER_TOKEN}", x-stored: "\${secret:stored}" }
+  connector: { url: ${upstream.url}, transport: jsonrpc }
+  down: { url: "http://127.0.0.1:9/${canary('upstream-path')}", transport: jsonrpc }
+  local:
+    command: ${process.execPath}
+    args: [${scriptedStdioProgram}]
+    call_timeout: 0.3
+    env: { TOKEN: ${canary('process-environment')}, STORED: { secret: stored } }
+  broken: { command: ${process.execPath}, args: ["-e", "console.error(process.env.TOKEN); process.exit(3)"], env: { TOKEN: ${canary('broken-environment')} } }
+`,
+  });
+});
+
+afterAll(async () => {
+  await gateway?.stop();
+  await upstream?.close();
+  await rm(folder, { recursive: true });
+});
+
+async function refused(path: string, options: SendOptions): Promise<void> {
+  const answer = await gateway.send(path, options);
+  expect([path, answer.status]).toEqual([path, expect.toSatisfy((status: number) => status >= 400)]);
+  refusals.push(answer);
+}
+
+const asAdmin = (path: string, json?: JsonValue, method?: string) =>
+  gateway.send(`/admin/v1/${path}`, {
+    token: admin,
+    ...(json === undefined ? {} : { json }),
+    ...(method === undefined ? {} : { method }),
+  });
+
+const everything = (changes: object = {}) =>
+  tokenWith({ scope: 'tool:* tool:gateway', sub: 'did:talos:reader', ...changes });
+
+/** Credentials of every kind, good and bad, where they belong and where they do not. */
+async function plantCredentials(): Promise<void> {
+  const wrong = [
+    canary('bearer'),
+    `tlk_${known('made-up-key', `${'Zq_'.repeat(14)}x`)}`,
+    known('forged-token', hs256({ sub: 'x', exp: testNowSec + 60 }, 'another secret')),
+    known('expired-token', hs256({ sub: 'x', exp: testNowSec - 9_000 }, admin)),
+    known('strange-capability', everything({ iss: strangeIssuer.did })),
+    known('expired-capability', everything({ iat: 1_500_000_000, exp: 1_600_000_000 })),
+  ];
+  for (const token of wrong) {
+    for (const path of ['/api/events', '/admin/v1/me', '/v1/mcp/servers', '/mcp/tested', '/events']) {
+      await refused(path, path.startsWith('/mcp') ? { token, json: {} } : { token });
+    }
+    await gateway.send('/healthz', { token, headers: { cookie: `session=${canary(`cookie-${planted.size}`)}` } });
+    await refused(`/nowhere/${canary(`path-${planted.size}`)}?token=${canary(`query-${planted.size}`)}`, { token });
+    const capability = token;
+    await refused('/api/events', { token: everything(), capability });
+    await refused('/admin/v1/auth/token', {
+      json: { permissions: ['a:b'] },
+      headers: { 'x-talos-admin-secret': token },
+    });
+  }
+  await refused('/api/events', { headers: { authorization: `Basic ${canary('basic')}` } });
+  await refused('/api/events', { token: everything(), headers: { 'x-talos-session': canary('session') } });
+  await refused(`/events?ticket=${canary('ticket')}`, {});
+  const raw = await openRaw(gateway.url);
+  raw.destroy();
+  await sendRaw(gateway.url, `GARBAGE ${canary('raw')}\r\nauthorization: ${canary('raw-header')}\r\n\r\n`);
+}
+
+/** Credentials that the gateway itself gives out: to whoever asked, and to nobody else. */
+async function plantIssued(): Promise<void> {
+  const key = await asAdmin('api-keys', { name: 'k', principal_id: 'p', permissions: ['events:read'] });
+  known('api-key', String(key.body['api_key']).slice(12));
+  await gateway.send('/api/events', { token: String(key.body['api_key']) });
+  const rotated = await asAdmin(
+    `api-keys/${String((key.body['key'] as JsonObject | undefined)?.['id'] ?? key.body['id'])}/rotate`,
+    {},
+  );
+  if (rotated.status === 200) known('rotated-key', String(rotated.body['api_key']).slice(12));
+  const headers = { 'x-talos-admin-secret': admin };
+  const token = await gateway.send('/admin/v1/auth/token', { json: { permissions: ['events:read'] }, headers });
+  known('issued-token', String(token.body['token']));
+  await gateway.send('/api/events', { token: String(token.body['token']) });
+  const granted = await asAdmin('capabilities', { subject: 'did:talos:x', scope: 'tool:tested', ttl_seconds: 600 });
+  const capability = known('granted-capability', String(granted.body['token']));
+  await callTool(gateway, 'tell', {}, { token: capability });
+  const good = known('good-capability', everything({ sub: agent.did }));
+  const session = await gateway.send('/api/events', { capability: good });
+  known('session-id', String(session.headers.get('x-talos-session')));
+  await gateway.send('/api/events', { headers: { 'x-talos-session': String(session.headers.get('x-talos-session')) } });
+  const ticket = await gateway.send('/api/events/ticket', { token: good, method: 'POST' });
+  known('stream-ticket', String(ticket.body['ticket']));
+  await asAdmin('capabilities/inspect', { token: good });
+  await asAdmin('capabilities/revoke', { token: capability, reason: 'a test' });
+  await refused('/v1/mcp/servers/tested/tools', { token: capability });
+  const attested = attest(agent, { path: '/api/events', opcode: 'events.list' });
+  known('attestation', String(attested['x-talos-signature']));
+  await gateway.send('/api/events', { capability: good, headers: attested });
+  await refused('/api/events', { capability: good, headers: attested });
+}
+
+/** What agents say to tools and models, and what those answer, whether it works or not. */
+async function plantArguments(): Promise<void> {
+  const token = everything();
+  const tools: [string, string][] = [
+    ['tested', 'tell'],
+    ['tested', 'fail'],
+    ['tested', 'drop'],
+    ['tested', 'typed'],
+    ['tested', 'missing'],
+    ['local', 'echo'],
+    ['local', 'environment'],
+    ['broken', 'x'],
+    ['down', 'x'],
+    ['nobody', 'x'],
+  ];
+  for (const [server, tool] of tools) {
+    const input = { n: canary(`argument-${server}-${tool}`), [canary(`name-${server}-${tool}`)]: 1, text: 'x' };
+    const answer = await callTool(gateway, tool, input, { token, server });
+    if (answer.status >= 400) refusals.push(answer);
+    const params = { name: tool, arguments: { ...input, x: canary(`native-${server}-${tool}`) } };
+    const mcp = (method: string, more: JsonObject) =>
+      gateway.send(`/mcp/${server}`, { token, json: { jsonrpc: '2.0', id: 1, method, params: more } });
+    await mcp('tools/call', params);
+    await mcp('resources/read', { uri: `file:///${canary(`uri-${server}-${tool}`)}` });
+    await mcp('prompts/get', { name: 'p', arguments: { a: canary(`prompt-${server}-${tool}`) } });
+    await mcp('initialize', { clientInfo: { name: canary(`client-${server}-${tool}`), version: '1' } });
+  }
+  await asAdmin('policy/explain', { server_id: 'tested', tool_name: 'tell', input: { a: canary('explained') } });
+  const say = (content: string) => ({ session_id: 's', model: 'm', messages: [{ role: 'user', content }] });
+  await gateway.send('/mcp/tools/chat', { token, json: say(canary('message')) });
+  const capability = known('chat-capability', everything({ scope: 'tool:connector', sub: 'did:talos:chat' }));
+  await gateway.send('/mcp/tools/chat', { json: { ...say(canary('second-message')), capability } });
+  await refused('/mcp/tools/chat', { json: { ...say(canary('refused-message')), capability: canary('chat-string') } });
+}
+
+/** Secrets of the store, and bodies that are not what they should be. */
+async function plantBodies(): Promise<void> {
+  expect((await asAdmin('secrets', { name: 'stored', value: canary('stored') })).status).toBe(200);
+  await refused('/admin/v1/secrets', { token: admin, json: { name: '!', value: canary('stored-wrongly') } });
+  await refused('/admin/v1/secrets', { token: admin, json: { name: 'x', value: [canary('stored-as-a-list')] } });
+  await callTool(gateway, 'tell', {}, { token: everything() });
+  await callTool(gateway, 'environment', {}, { token: everything(), server: 'local' });
+  await asAdmin('secrets/rotate-all', undefined, 'POST');
+  for (const path of Object.values<Surface>(surfaces).filter(
+    ({ method, template }) => method === 'POST' && !template.includes('{') && !template.startsWith('/internal'),
+  )) {
+    const { template } = path;
+    const token = template.startsWith('/admin') ? admin : everything();
+    const place = template.replaceAll(/\W/g, '-');
+    refusals.push(await gateway.send(template, { token, raw: `{"broken": "${canary(`broken${place}`)}` }));
+    refusals.push(await gateway.send(template, { token, json: [{ wrong: canary(`wrong${place}`) }] }));
+    refusals.push(
+      await gateway.send(template, { token, raw: canary(`text${place}`), headers: { 'content-type': 'text/plain' } }),
+    );
+  }
+  const client = await connect(gateway, { headers: { authorization: `Bearer ${everything()}` } });
+  client.send(initMessage({ capability: canary('init'), ts: new Date(testNowSec * 1000).toISOString() }));
+  await client.closed;
+}
+
+/** What anybody but the one who planted may be shown. */
+async function outputs(): Promise<[string, string][]> {
+  const token = everything({ constraints: { team_id: '*' } });
+  const shown: [string, string][] = [
+    ['the database', await dumpOf(gateway)],
+    ['the log of the process', gateway.logText()],
+  ];
+  for (const { method, template } of Object.values<Surface>(surfaces)) {
+    // Streams have no end; what they carry is in the database.
+    if (method !== 'GET' || template.includes('{') || /events$|sse$|stream$/.test(template)) continue;
+    for (const credential of [undefined, template.startsWith('/admin') ? admin : token]) {
+      const answer = await gateway.send(template, credential === undefined ? {} : { token: credential });
+      shown.push([template, answer.text + JSON.stringify([...answer.headers])]);
+    }
+  }
+  shown.push(['the events', (await gateway.send('/api/events?limit=500', { token })).text]);
+  for (const [at, answer] of refusals.entries()) {
+    shown.push([`refusal ${at}`, answer.text + JSON.stringify([...answer.headers])]);
+  }
+  return shown;
+}
+
+/** The ways in which a text may turn up. */
+function spellings(text: string): string[] {
+  const bytes = Buffer.from(text);
+  return [text, bytes.toString('hex'), bytes.toString('base64').replace(/=+$/, ''), bytes.toString('base64url')];
+}
+
+it('nothing that is secret comes out anywhere', async () => {
+  await plantBodies();
+  await plantCredentials();
+  await plantIssued();
+  await plantArguments();
+  const shown = await outputs();
+  expect(planted.size).toBeGreaterThan(100);
+  expect(shown.find(([where]) => where === 'the database')?.[1]).toContain('mcp.tools.chat');
+  expect(shown.find(([where]) => where === '/metrics')?.[1]).toContain('gateway_requests_total');
+  const found = [...planted].flatMap(([place, text]) =>
+    spellings(text).flatMap((spelling) =>
+      shown
+        .filter(([, output]) => output.includes(spelling))
+        .map(([where, output]) => {
+          const at = output.indexOf(spelling);
+          return `${place} in ${where}: ${output.slice(Math.max(0, at - 80), at + 20)}`;
+        }),
+    ),
+  );
+  expect(found).toEqual([]);
+  for (const text of planted.values()) expect(text.length).toBeGreaterThan(12);
+});

@@ -1,0 +1,637 @@
+/**
+ * Every route and every method of MCP with every kind of credential, generated from the surface table: what is not said
+ * here about a surface fails, so that no route can come without somebody saying who may use it.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { permissionOfAction } from '../../src/core/permission.ts';
+import { type Surface, type SurfaceId, surfaceOf, surfaces } from '../../src/core/surfaces.ts';
+import { type Answer, productionEnv, startTestGateway, type TestGateway, wallClock } from '../support/gateway.ts';
+import { adminToken, hs256 } from '../support/identity.ts';
+import { goodClaims, signedText, strangeIssuer, testNowSec, tokenOfText, tokenWith } from '../support/issuer.ts';
+import { connect, initMessage } from '../support/stream.ts';
+import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
+
+const internal = /^\/internal\//;
+const routed = Object.keys(surfaces)
+  .map((id) => id as SurfaceId)
+  // `mcp.methods.relay` is a way of using the address of `mcp.native`.
+  .filter((id) => !internal.test(surfaceOf(id).template) && id !== 'mcp.methods.relay');
+
+/**
+ * Who gets through: `public` everybody; `events`, `submit` and `chat` whoever has the right, and the stranger is told
+ * 403; `bearer` and `mcp` tell him 401; `admin` takes the admin secret too and tells wrong credentials 403; `self` is for
+ * everybody who is known; `token` for the admin secret alone; `list` shows everybody who is known what they may see;
+ * `socket` judges what comes after the upgrade.
+ */
+type Gate = 'public' | 'events' | 'submit' | 'chat' | 'bearer' | 'list' | 'mcp' | 'admin' | 'self' | 'token' | 'socket';
+
+interface Expected {
+  readonly gate: Gate;
+  /** What whoever may gets, when it is not 200. */
+  readonly status?: number | readonly number[];
+  /** The parameters of the template, and the query. */
+  readonly at?: Readonly<Record<string, string>>;
+  readonly query?: string;
+  readonly json?: () => JsonValue;
+  /** The key that clients of an inherited route read in an error. */
+  readonly legacy?: 'detail' | 'error';
+  /** Asks for the right to see every team's. */
+  readonly all?: true;
+}
+
+let count = 0;
+const fresh = () => `m${++count}`;
+const anId = '018bcfe5-6800-7000-8000-000000000000';
+const event = { event_type: 'deploy', actor: 'ci', action: 'start' };
+const hello = { jsonrpc: '2.0', id: 1, method: 'tools/list' };
+const open: Expected = { gate: 'public' };
+const detail = 'detail' as const;
+const admin: Expected = { gate: 'admin', legacy: detail };
+
+const expected: Record<string, Expected> = {
+  'health.healthz': open,
+  'health.health': open,
+  'health.live': open,
+  'health.ready': open,
+  'health.readyz': open,
+  'health.ollama': { ...open, status: 503 },
+  'health.tga': { ...open, status: 503 },
+  'gateway.version': open,
+  'gateway.metrics': open,
+  'gateway.metrics.summary': open,
+  'gateway.status': open,
+  'gateway.peers': open,
+  // Without an issuer there is nobody to name.
+  'oauth.resource': open,
+  'oauth.resource.of': { ...open, at: { resource_path: 'mcp' } },
+  'docs.openapi': open,
+  'docs.ui': open,
+  'log.checkpoint': open,
+  'log.keys': open,
+  'log.tile': { ...open, at: { level: '0', tile: '000.p/1' } },
+  'log.consistency': { ...open, query: '?from=1&to=1' },
+  'log.root': open,
+  'log.entries': { gate: 'events', at: { tile: '000.p/1' }, all: true },
+  'log.proof': { gate: 'events', at: { event_id: anId }, status: 404, legacy: detail },
+  'events.proof': { gate: 'events', at: { event_id: anId }, status: 404, legacy: detail },
+  'events.list': { gate: 'events', legacy: detail },
+  'events.stats': { gate: 'events', query: '?from=0&to=1', legacy: detail },
+  'events.records': { gate: 'events', query: '?limit=1' },
+  'events.get': { gate: 'events', at: { event_id: anId }, status: 404, legacy: detail },
+  'events.stream': { gate: 'socket' },
+  'events.sse': { gate: 'events' },
+  'events.sse.api': { gate: 'events' },
+  'events.ticket': { gate: 'events' },
+  'gateway.sessions': { gate: 'events' },
+  'events.submit': { gate: 'submit', json: () => event, legacy: 'error' },
+  'events.submit.batch': { gate: 'submit', json: () => [event], legacy: 'error' },
+  'events.submit.log': { gate: 'submit', json: () => ({ event_type: 'x', action: 'y' }), legacy: 'error' },
+  'admin.audit.stats': admin,
+  'admin.telemetry.stats': admin,
+  'admin.me': { gate: 'self', legacy: detail },
+  'admin.gateway.status': admin,
+  'admin.config.export': admin,
+  'admin.config.apply': { ...admin, json: () => ({ version: '1.0' }) },
+  'admin.rbac.roles.list': admin,
+  'admin.rbac.roles.create': { ...admin, json: () => ({ name: fresh(), permissions: [] }) },
+  'admin.rbac.roles.delete': { ...admin, at: { role_id: 'nobody' }, status: 404 },
+  'admin.rbac.permissions.list': admin,
+  'admin.rbac.bindings.list': admin,
+  'admin.rbac.bindings.create': { ...admin, json: () => ({ principal_id: fresh(), bindings: [] }) },
+  'admin.rbac.bindings.delete': { ...admin, at: { principal_id: 'nobody' }, status: 404 },
+  'admin.secrets.list': admin,
+  'admin.secrets.set': { ...admin, json: () => ({ name: fresh(), value: 'v' }) },
+  'admin.secrets.delete': { ...admin, at: { name: 'nobody' }, status: 404 },
+  'admin.secrets.kek': admin,
+  // One at a time: the second one is told that the first one runs.
+  'admin.secrets.rotate': { ...admin, status: [200, 409] },
+  'admin.secrets.rotation': { ...admin, at: { op_id: anId }, status: 404 },
+  'admin.auth.token': { gate: 'token', json: () => ({ permissions: ['events:read'] }), legacy: detail },
+  'admin.keys.list': admin,
+  'admin.keys.create': { ...admin, json: () => ({ name: fresh(), permissions: [] }) },
+  'admin.keys.rotate': { ...admin, at: { key_id: anId }, status: 404, json: () => ({}) },
+  'admin.keys.revoke': { ...admin, at: { key_id: anId }, status: 404 },
+  'admin.capabilities.grant': {
+    gate: 'admin',
+    json: () => ({ subject: 'did:talos:x', scope: 'tool:x', ttl_seconds: 60 }),
+    status: 501,
+  },
+  'admin.capabilities.revoke': { gate: 'admin', json: () => ({ capability_hash: 'ab'.repeat(32) }) },
+  'admin.capabilities.revocations': { gate: 'admin' },
+  'admin.capabilities.inspect': { gate: 'admin', json: () => ({ token: tokenWith() }) },
+  'admin.policy.explain': { gate: 'admin', json: () => ({ server_id: 'tested', tool_name: 'echo' }) },
+  'mcp.servers.list': { gate: 'list', legacy: detail },
+  'mcp.tools.list': { gate: 'bearer', at: { server_id: 'tested' }, legacy: detail },
+  'mcp.tools.schema': { gate: 'bearer', at: { server_id: 'tested', tool_name: 'echo' }, legacy: detail },
+  'mcp.tools.call': {
+    gate: 'bearer',
+    at: { server_id: 'tested', tool_name: 'echo' },
+    json: () => ({ input: {} }),
+    legacy: detail,
+  },
+  'mcp.tools.chat': {
+    gate: 'chat',
+    json: () => ({ session_id: fresh(), model: 'm', messages: [{ role: 'user', content: 'x' }] }),
+    legacy: 'error',
+  },
+  'mcp.native': { gate: 'mcp', at: { server_id: 'tested' }, json: () => hello },
+  'mcp.native.all': { gate: 'mcp', json: () => ({ ...hello, method: 'initialize' }) },
+};
+
+const secret = productionEnv.AUTH_ADMIN_SECRET;
+const env = {
+  ...productionEnv,
+  TALOS_RATE_LIMIT: 'false',
+  TALOS_API_KEY_PEPPER: 'a pepper that only this test knows, long enough',
+};
+
+let upstream: Upstream;
+let gateway: TestGateway;
+let folder: string;
+/** API keys by what they may. */
+const keys = new Map<string, string>();
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'talos-matrix-'));
+  const completion = { messages: [{ role: 'assistant', content: 'hi' }] };
+  const answerRpc =
+    (result: JsonObject) =>
+    ({ message }: { message: JsonObject }, response: { end: (t: string) => void }) =>
+      response.end(JSON.stringify({ jsonrpc: '2.0', id: message['id'] ?? null, result }));
+  upstream = await startUpstream({ calls: { echo, chat: answerRpc(completion) as never } });
+  gateway = await startTestGateway({
+    env: { ...env, TALOS_LOG_KEY_FILE: join(folder, 'log.key'), MCP_CONNECTOR_URL: upstream.url },
+    servers: { tested: upstream.url },
+    clock: wallClock(),
+  });
+  for (const id of routed) await keyFor(id);
+  await keyOf('powerless', []);
+});
+
+afterAll(async () => {
+  await gateway.stop();
+  await upstream.close();
+  await rm(folder, { recursive: true });
+});
+
+async function keyOf(name: string, permissions: string[], team = 'default'): Promise<string> {
+  const known = keys.get(name);
+  if (known !== undefined) return known;
+  const json = { name: fresh(), principal_id: fresh(), team_id: team, permissions };
+  const { body, text } = await gateway.send('/admin/v1/api-keys', { token: secret, json });
+  expect(body['api_key'], text).toMatch(/^tlk_/);
+  keys.set(name, String(body['api_key']));
+  return String(body['api_key']);
+}
+
+const keyFor = (id: SurfaceId) => keyOf(rightOf(id).join(' '), rightOf(id));
+
+/** The permissions that a surface asks for. */
+function rightOf(id: SurfaceId): string[] {
+  const { action } = surfaceOf(id);
+  if (action === undefined) return ['mcp:invoke'];
+  const { permission } = permissionOfAction(action);
+  return [permission, ...(expected[id]?.all ? [`${permission}:all`] : [])];
+}
+
+function scopeOf(id: SurfaceId): string {
+  const { action } = surfaceOf(id);
+  if (action !== undefined) return `tool:gateway/method:${action}`;
+  return id === 'mcp.tools.chat' ? 'tool:connector/method:chat' : 'tool:tested';
+}
+
+/**
+ * What a credential comes to: refused as nobody's, refused as a wrong kind, known but with a capability that does not
+ * count, known but without any right, known but without this one, or let in.
+ */
+type Standing = 'stranger' | 'scheme' | 'invalid' | 'spoilt' | 'unbound' | 'powerless' | 'right' | 'secret';
+
+interface Credential {
+  readonly standing: Standing;
+  readonly headers: (id: SurfaceId) => Readonly<Record<string, string>>;
+}
+
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+const wide = { scope: 'tool:* tool:gateway' };
+const past = { iat: testNowSec - 9_000, exp: testNowSec - 8_000 };
+const claims = { sub: 'someone', iat: testNowSec, exp: testNowSec + 600, permissions: ['*:*'] };
+const unsigned = (header: object) => {
+  const parts = [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
+  return `${parts.join('.')}.`;
+};
+
+const credentials: Readonly<Record<string, Credential>> = {
+  none: { standing: 'stranger', headers: () => ({}) },
+  'an empty Bearer': { standing: 'invalid', headers: () => ({ authorization: 'Bearer x y' }) },
+  'another scheme': { standing: 'scheme', headers: () => ({ authorization: 'Basic YTpi' }) },
+  'a word': { standing: 'invalid', headers: () => bearer('nonsense') },
+  'a string of development': { standing: 'invalid', headers: () => bearer('cap_test') },
+  'a capability of a stranger': {
+    standing: 'invalid',
+    headers: () => bearer(tokenOfText(signedText(goodClaims({ ...wide, iss: strangeIssuer.did }), strangeIssuer))),
+  },
+  'a capability that a stranger signed in the name of an issuer': {
+    standing: 'invalid',
+    headers: () => bearer(tokenOfText(signedText(goodClaims(wide), strangeIssuer))),
+  },
+  'an expired capability': { standing: 'invalid', headers: () => bearer(tokenWith({ ...wide, ...past })) },
+  'a capability that is cut': { standing: 'invalid', headers: () => bearer(tokenWith(wide).slice(0, -8)) },
+  'a key that nobody made': { standing: 'invalid', headers: () => bearer(`tlk_${'A'.repeat(43)}`) },
+  'a token under another secret': { standing: 'invalid', headers: () => bearer(hs256(claims, 'another secret')) },
+  'an expired token': { standing: 'invalid', headers: () => bearer(adminToken(past)) },
+  'a token without a signature': { standing: 'invalid', headers: () => bearer(unsigned({ alg: 'none' })) },
+  'a token of another algorithm': { standing: 'invalid', headers: () => bearer(unsigned({ alg: 'RS256' })) },
+  'a capability for something else': {
+    standing: 'powerless',
+    headers: () => bearer(tokenWith({ scope: 'tool:elsewhere/method:nothing' })),
+  },
+  'a token without a permission': {
+    standing: 'unbound',
+    headers: () => bearer(adminToken({ permissions: [] })),
+  },
+  'a key without a permission': {
+    standing: 'unbound',
+    headers: () => bearer(keys.get('powerless') ?? ''),
+  },
+  'a good key beside an expired capability': {
+    standing: 'spoilt',
+    headers: (id) => ({
+      ...bearer(keys.get(rightOf(id).join(' ')) ?? ''),
+      'x-talos-capability': tokenWith({ ...wide, ...past }),
+    }),
+  },
+  'a good key beside a capability for something else': {
+    standing: 'powerless',
+    headers: (id) => ({
+      ...bearer(keys.get(rightOf(id).join(' ')) ?? ''),
+      'x-talos-capability': tokenWith({ scope: 'tool:elsewhere/method:nothing' }),
+    }),
+  },
+  'the capability': {
+    standing: 'right',
+    headers: (id) => bearer(tokenWith({ scope: scopeOf(id), constraints: { team_id: '*' } })),
+  },
+  'a token with the permission': {
+    standing: 'right',
+    headers: (id) => bearer(adminToken({ permissions: rightOf(id) })),
+  },
+  'a key with the permission': { standing: 'right', headers: (id) => bearer(keys.get(rightOf(id).join(' ')) ?? '') },
+  'the admin secret': {
+    standing: 'secret',
+    headers: (id) => (id === 'admin.auth.token' ? { 'x-talos-admin-secret': secret } : bearer(secret)),
+  },
+};
+
+type Verdict = readonly [status: number, code?: string];
+
+const missing: Verdict = [401, 'AUTH_MISSING'];
+const scheme: Verdict = [401, 'AUTH_SCHEME'];
+const invalid: Verdict = [401, 'AUTH_INVALID'];
+const forbidden: Verdict = [403, 'ADMIN_AUTH_INVALID'];
+const denied: Verdict = [403, 'TALOS_DENIED'];
+const spoilt: Verdict = [403, 'TALOS_INVALID_CAPABILITY'];
+const disabled: Verdict = [403, 'EVENT_SUBMISSION_DISABLED'];
+
+/** What each gate says to each standing; `undefined` is what whoever may gets. */
+const verdicts: Readonly<Record<Exclude<Gate, 'public'>, Readonly<Record<Standing, Verdict | undefined>>>> = {
+  events: {
+    stranger: denied,
+    scheme,
+    invalid,
+    spoilt,
+    unbound: denied,
+    powerless: denied,
+    right: undefined,
+    secret: invalid,
+  },
+  submit: {
+    stranger: disabled,
+    scheme,
+    invalid,
+    spoilt,
+    unbound: disabled,
+    powerless: denied,
+    right: undefined,
+    secret: invalid,
+  },
+  chat: {
+    stranger: denied,
+    scheme,
+    invalid,
+    spoilt: denied,
+    unbound: denied,
+    powerless: denied,
+    right: undefined,
+    secret: invalid,
+  },
+  bearer: {
+    stranger: missing,
+    scheme,
+    invalid,
+    spoilt,
+    unbound: denied,
+    powerless: denied,
+    right: undefined,
+    secret: invalid,
+  },
+  list: {
+    stranger: missing,
+    scheme,
+    invalid,
+    spoilt: undefined,
+    unbound: undefined,
+    powerless: undefined,
+    right: undefined,
+    secret: invalid,
+  },
+  mcp: {
+    stranger: missing,
+    scheme,
+    invalid,
+    spoilt: [200, 'TALOS_INVALID_CAPABILITY'],
+    unbound: [200, 'TALOS_DENIED'],
+    powerless: [200, 'TALOS_DENIED'],
+    right: undefined,
+    secret: invalid,
+  },
+  admin: {
+    stranger: missing,
+    scheme,
+    invalid: forbidden,
+    spoilt,
+    unbound: denied,
+    powerless: denied,
+    right: undefined,
+    secret: undefined,
+  },
+  self: {
+    stranger: missing,
+    scheme,
+    invalid: forbidden,
+    spoilt: undefined,
+    unbound: undefined,
+    powerless: undefined,
+    right: undefined,
+    secret: undefined,
+  },
+  token: {
+    stranger: invalid,
+    scheme: invalid,
+    invalid,
+    spoilt: invalid,
+    unbound: invalid,
+    powerless: invalid,
+    right: invalid,
+    secret: undefined,
+  },
+  socket: {
+    stranger: [426, 'UPGRADE_REQUIRED'],
+    scheme,
+    invalid,
+    spoilt: [426, 'UPGRADE_REQUIRED'],
+    unbound: [426, 'UPGRADE_REQUIRED'],
+    powerless: [426, 'UPGRADE_REQUIRED'],
+    right: [426, 'UPGRADE_REQUIRED'],
+    secret: invalid,
+  },
+};
+
+function pathOf(id: SurfaceId): string {
+  const { at = {}, query = '' } = expected[id] ?? {};
+  const path = surfaceOf(id).template.replaceAll(/\{([^}]+)\}/g, (_, name: string) => at[name] ?? anId);
+  return path + query;
+}
+
+/** What a template may mean, a name with slashes in it too. */
+const patternOf = (template: string) =>
+  new RegExp(
+    `^${template
+      .split(/\{[^}]+\}/)
+      .map((part) => part.replaceAll(/[.*+?^$()|[\]\\]/g, '\\$&'))
+      .join('.+')}$`,
+  );
+
+async function send(id: SurfaceId, headers: Readonly<Record<string, string>>, method?: string): Promise<Answer> {
+  const { json } = expected[id] ?? {};
+  const response = await fetch(gateway.url + pathOf(id), {
+    method: method ?? surfaceOf(id).method,
+    redirect: 'manual',
+    headers: { ...headers, ...(json === undefined ? {} : { 'content-type': 'application/json' }) },
+    ...(json === undefined ? {} : { body: JSON.stringify(json()) }),
+  });
+  // A stream has no end: that it begins is the answer.
+  const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+  if (isStream) await response.body?.cancel();
+  const text = isStream ? '' : await response.text();
+  const body = text.startsWith('{') ? (JSON.parse(text) as JsonObject) : {};
+  return { status: response.status, headers: response.headers, body, text };
+}
+
+const secrets = () => [secret, env.TALOS_API_KEY_PEPPER, ...keys.values()];
+
+function checkError(answer: Answer, code: string, legacy: string | undefined): void {
+  const { body, headers, text } = answer;
+  expect(body).toMatchObject({ code, message: expect.stringMatching(/./), retryable: expect.any(Boolean) });
+  expect(body['request_id']).toBe(headers.get('x-request-id'));
+  if (legacy !== undefined) expect(body[legacy]).toBe(body['message']);
+  if (answer.status === 401) expect(headers.get('www-authenticate')).toMatch(/^Bearer realm="talos"/);
+  else if (code === 'TALOS_DENIED') expect(headers.get('www-authenticate')).toContain('insufficient_scope');
+  else expect(headers.get('www-authenticate')).toBeNull();
+  if (code !== 'AUTH_INVALID') expect(headers.get('www-authenticate') ?? '').not.toContain('invalid_token');
+  expect(text).not.toMatch(/\n\s+at |node_modules|\.ts:\d/);
+  for (const known of secrets()) expect(text).not.toContain(known);
+}
+
+function checkHeaders({ headers }: Answer): void {
+  expect(headers.get('x-request-id')).toMatch(/./);
+  expect(headers.get('x-content-type-options')).toBe('nosniff');
+  expect(headers.get('x-frame-options')).toBe('DENY');
+  expect(headers.get('content-security-policy')).toMatch(/default-src/);
+  expect(headers.get('access-control-allow-origin')).toBeNull();
+  expect(headers.get('server')).toBeNull();
+}
+
+const errorIn = ({ body }: Answer) => (body['error'] as JsonObject | undefined)?.['data'] as JsonObject | undefined;
+
+describe('every route', () => {
+  it('is spoken of here, and nothing else is', () => {
+    expect(Object.keys(expected).sort()).toEqual([...routed].sort());
+  });
+
+  it.each(routed)('%s answers each credential as its gate says', async (id) => {
+    const what = expected[id];
+    if (what === undefined) throw new Error(`Say in this file who may use ${id}.`);
+    const { gate, legacy } = what;
+    const good = [what.status ?? 200].flat();
+    for (const [name, { standing, headers }] of Object.entries(credentials)) {
+      const answer = await send(id, headers(id));
+      const verdict = gate === 'public' ? undefined : verdicts[gate][standing];
+      const [status, code] = verdict ?? [expect.toBeOneOf(good)];
+      expect.soft([name, answer.status, answer.text]).toEqual([name, status, answer.text]);
+      checkHeaders(answer);
+      if (code !== undefined && gate === 'mcp' && status === 200) expect(errorIn(answer)).toMatchObject({ code });
+      else if (code !== undefined) checkError(answer, code, legacy);
+      // A right that is refused anyway was refused by what is there, and not by who asked.
+      else if (answer.status >= 400)
+        expect(answer.body['code'] ?? answer.body['status']).not.toMatch(/^(AUTH|ADMIN_AUTH|TALOS_DENIED)/);
+    }
+  });
+
+  it.each(routed)('%s is not there under other methods', async (id) => {
+    const path = pathOf(id).split('?')[0] ?? '';
+    const here = routed.map(surfaceOf).filter(({ template }) => patternOf(template).test(path));
+    const known = new Set<string>(here.map(({ method }) => method));
+    for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].filter((each) => !known.has(each))) {
+      const { status, body } = await gateway.send(path, { method, token: adminToken() });
+      expect([method, status, body['code']]).toEqual([
+        method,
+        expect.toBeOneOf([404, 405]),
+        expect.toBeOneOf(['NOT_FOUND', 'METHOD_NOT_ALLOWED']),
+      ]);
+    }
+  });
+
+  it.each(routed.filter((id) => surfaceOf(id).method === 'GET'))('HEAD of %s opens no more than GET', async (id) => {
+    const { status } = await send(id, {}, 'HEAD');
+    const asked = (await send(id, {})).status;
+    expect(status === asked || status >= 400).toBe(true);
+  });
+});
+
+describe('data of another team', () => {
+  const readers = routed.filter((id) => (surfaceOf(id) as Surface).action === 'events.read');
+  const reading = 'tool:gateway/method:events.read';
+  const other = () => bearer(tokenWith({ scope: reading, constraints: { team_id: 'other' } }));
+
+  it.each(readers.filter((id) => expected[id]?.gate === 'events'))('%s shows nothing of it', async (id) => {
+    const token = tokenWith({ scope: 'tool:gateway/method:events.write', constraints: { team_id: 'mine' } });
+    const json = { ...event, actor: `actor-${id}` };
+    const written = await gateway.send('/api/events', { json, token });
+    const eventId = String(written.body['event_id'] ?? written.headers.get('x-talos-audit-ref'));
+    expect(eventId).toMatch(/^[0-9a-f-]{36}$/);
+    const path = surfaceOf(id).template.replace('{event_id}', eventId).replace('{tile}', '000.p/1');
+    if (path.endsWith('/stream') || path.endsWith('/ticket')) return;
+    const { query = '' } = expected[id] ?? {};
+    if (id.startsWith('events.sse')) return await expectSilent(path);
+    const theirs = await gateway.send(path + query, { headers: other() });
+    expect(theirs.text).not.toContain(`actor-${id}`);
+    if (path.includes(eventId)) expect([theirs.status, theirs.body['code']]).toEqual([404, 'NOT_FOUND']);
+    if (expected[id]?.all) expect([theirs.status, theirs.body['code']]).toEqual([403, 'TALOS_DENIED']);
+  });
+
+  /** A stream from the beginning shows what comes after it began to this team alone. */
+  async function expectSilent(path: string): Promise<void> {
+    const aborter = new AbortController();
+    const response = await fetch(`${gateway.url}${path}?after_cursor=`, { headers: other(), signal: aborter.signal });
+    expect(response.status).toBe(200);
+    const marks = ['mine', 'other'].map((team) => ({ team, actor: fresh() }));
+    for (const { team, actor } of marks) {
+      const token = tokenWith({ scope: 'tool:gateway/method:events.write', constraints: { team_id: team } });
+      await gateway.send('/api/events', { json: { ...event, actor, metadata: { actor } }, token });
+    }
+    let seen = '';
+    const decoder = new TextDecoder();
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      seen += decoder.decode(chunk);
+      if (seen.includes(`"${marks[1]?.actor}"`)) break;
+    }
+    aborter.abort();
+    expect(seen).not.toContain(`"${marks[0]?.actor}"`);
+  }
+});
+
+describe('the WebSocket', () => {
+  const initWith = async (headers: Readonly<Record<string, string>>, capability = ''): Promise<string> => {
+    const client = await connect(gateway, { headers });
+    client.send(initMessage({ capability, ts: new Date(testNowSec * 1000).toISOString() }));
+    const first = await Promise.race([client.next('init_ack'), client.next('error')]);
+    await client.close();
+    return String(first['type'] === 'error' ? first['code'] : first['type']);
+  };
+
+  it.each(Object.entries(credentials))('with %s lets in whoever may', async (_, { standing, headers }) => {
+    if (['scheme', 'invalid', 'secret'].includes(standing)) {
+      await expect(connect(gateway, { headers: headers('events.stream') })).rejects.toThrow('401');
+      return;
+    }
+    const ends = { right: 'init_ack', spoilt: 'CAPABILITY_EXPIRED' } as const;
+    const what = await initWith(headers('events.stream'));
+    expect(what).toBe(ends[standing as keyof typeof ends] ?? 'AUTH_FAILED');
+  });
+
+  it.each([
+    ['a stranger signed', () => tokenOfText(signedText(goodClaims(wide), strangeIssuer))],
+    ['has expired', () => tokenWith({ ...wide, ...past })],
+    ['is for something else', () => tokenWith({ scope: 'tool:elsewhere' })],
+    ['is a string of development', () => 'talos_read_allow'],
+  ])('a capability in the first message that %s lets nobody in', async (_, token) => {
+    expect(await initWith({}, token())).toMatch(/^(AUTH_FAILED|CAPABILITY_EXPIRED)$/);
+    const key = keys.get(rightOf('events.stream').join(' ')) ?? '';
+    expect(await initWith(bearer(key), token())).toMatch(/^(AUTH_FAILED|CAPABILITY_EXPIRED)$/);
+  });
+});
+
+describe('every method of MCP', () => {
+  const stateless = {
+    'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+    'io.modelcontextprotocol/clientCapabilities': {},
+  };
+  const methods: readonly [method: string, scope: string | undefined, params: JsonObject][] = [
+    ['initialize', 'tool:tested/method:echo', { protocolVersion: '2025-11-25' }],
+    ['server/discover', 'tool:tested/method:echo', {}],
+    ['tools/list', 'tool:tested/method:echo', {}],
+    ['tools/call', 'tool:tested/method:echo', { name: 'echo', arguments: {} }],
+    ['resources/list', 'tool:tested/method:rpc.resources.list', {}],
+    ['resources/templates/list', 'tool:tested/method:rpc.resources.templates.list', {}],
+    ['resources/read', 'tool:tested/method:rpc.resources.read', { uri: 'x:y' }],
+    ['prompts/list', 'tool:tested/method:rpc.prompts.list', {}],
+    ['prompts/get', 'tool:tested/method:rpc.prompts.get', { name: 'p' }],
+    ['completion/complete', 'tool:tested/method:rpc.completion.complete', { ref: {}, argument: {} }],
+    // Nobody serves these, whoever asks.
+    ['logging/setLevel', undefined, {}],
+    ['resources/subscribe', undefined, {}],
+    ['sampling/createMessage', undefined, {}],
+    ['rpc.anything', undefined, {}],
+  ];
+
+  const ask = (method: string, params: JsonObject, headers: Readonly<Record<string, string>>) => {
+    const isStateless = method === 'server/discover';
+    const meta = isStateless ? { _meta: stateless } : {};
+    const era = isStateless ? { 'mcp-protocol-version': '2026-07-28', 'mcp-method': method } : {};
+    const json = { jsonrpc: '2.0', id: 7, method, params: { ...params, ...meta } };
+    return gateway.send('/mcp/tested', { json, headers: { ...headers, ...era } });
+  };
+
+  it.each(methods)('%s is for whoever may', async (method, scope, params) => {
+    for (const [name, { standing, headers }] of Object.entries(credentials)) {
+      const given =
+        standing === 'right' && name === 'the capability'
+          ? bearer(tokenWith({ scope: scope ?? 'tool:*' }))
+          : headers('mcp.native');
+      const answer = await ask(method, params, given);
+      const verdict = verdicts.mcp[standing];
+      if (verdict !== undefined && verdict[0] !== 200) {
+        expect([name, answer.status, answer.body['code']]).toEqual([name, ...verdict]);
+        continue;
+      }
+      expect([name, answer.status, answer.body['id']]).toEqual([name, 200, 7]);
+      const data = errorIn(answer);
+      if (scope === undefined) expect(answer.body['error']).toMatchObject({ code: -32_601 });
+      else if (verdict !== undefined) expect([name, data?.['code']]).toEqual([name, verdict[1]]);
+      else expect([name, data?.['code']]).not.toEqual([name, 'TALOS_DENIED']);
+    }
+  });
+
+  it.each(methods.filter(([, scope]) => scope?.includes('rpc.')))(
+    '%s is not opened by a tool',
+    async (method, _, params) => {
+      const token = tokenWith({ scope: 'tool:tested/method:echo' });
+      const answer = await ask(method, params, bearer(token));
+      expect(errorIn(answer)).toMatchObject({ code: 'TALOS_DENIED', denial_reason: 'SCOPE_MISMATCH' });
+    },
+  );
+});

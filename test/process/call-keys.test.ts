@@ -1,0 +1,164 @@
+/** Two gateways on one database, and keys of calls: one call per key, whoever is asked and whoever is killed meanwhile. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startReconciler } from '../../src/audit/reconciler.ts';
+import { createRecorder } from '../../src/audit/recorder.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { openReadPool } from '../../src/storage/db.ts';
+import { createIntentStore } from '../../src/storage/intents.ts';
+import { createLogWriter } from '../../src/storage/log.ts';
+import { createTelemetry } from '../../src/telemetry/telemetry.ts';
+import type { Answer } from '../support/gateway.ts';
+import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
+import { checkLog } from '../support/log-checker.ts';
+import type { Received } from '../support/mcp-scripted.ts';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
+import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
+
+// As long as a writer may be silent here; in a gateway it is a minute.
+const silentMs = 500;
+
+let folder: string;
+let database: TestDatabase;
+let upstream: Upstream;
+let first: GatewayProcess;
+let second: GatewayProcess;
+const started: GatewayProcess[] = [];
+/** Calls that the tool has been given and not answered. */
+const waiting: { received: Received; response: ServerResponse }[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'talos-call-keys-'));
+  database = await createTestDatabase();
+  upstream = await startUpstream({
+    calls: { act: echo, slow: (received, response) => void waiting.push({ received, response }) },
+  });
+  first = await start();
+  second = await start();
+}, 60_000);
+
+afterAll(async () => {
+  for (const { child } of started) child.kill('SIGKILL');
+  await Promise.all(started.map(({ ended }) => ended()));
+  await upstream?.close();
+  await database?.drop();
+  await rm(folder, { recursive: true });
+});
+
+async function start(masterKey = `one:${'11'.repeat(32)}`): Promise<GatewayProcess> {
+  const gateway = await startGatewayProcess({
+    cwd: folder,
+    env: {
+      DEV_MODE: 'true',
+      TALOS_GATEWAY_PORT: '0',
+      TALOS_DATA_DIR: folder,
+      TALOS_MASTER_KEY: masterKey,
+      DATABASE_URL: database.url,
+      MCP_SERVER_TESTED: upstream.url,
+    },
+  });
+  started.push(gateway);
+  return gateway;
+}
+
+function call({ send }: GatewayProcess, key: string, tool = 'act'): Promise<Answer> {
+  return send(`/v1/mcp/servers/tested/tools/${tool}:call`, {
+    token: 'anybody',
+    json: { input: { key }, idempotency_key: key },
+  });
+}
+
+const reached = (key: string) => upstream.calls.filter(({ args }) => args['key'] === key).length;
+const isReplay = ({ headers }: Answer) => headers.get('idempotent-replayed') === 'true';
+
+/** What another gateway does some time after one has died. Resolves with how many intents it closed. */
+async function closeIntents(count: number): Promise<void> {
+  const pool = openReadPool(database);
+  const writer = createLogWriter(database);
+  const telemetry = createTelemetry({ level: 'silent' });
+  const recorder = createRecorder({ writer, clock: systemClock, telemetry });
+  const options = { intents: createIntentStore(pool), writerId: writer.writerId, recorder, log: telemetry.log };
+  const reconciler = startReconciler({ ...options, intervalMs: 3_600_000, silentMs });
+  let closed = 0;
+  await expect.poll(async () => (closed += await reconciler.reconcile(silentMs)), { timeout: 20_000 }).toBe(count);
+  await reconciler.close();
+  await recorder.close();
+  await pool.end();
+}
+
+describe('two gateways', { timeout: 60_000 }, () => {
+  it('make one call of many that come to both at once', async () => {
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, n) => call(n % 2 ? first : second, 'crowd')));
+    expect(reached('crowd')).toBe(1);
+    const made = answers.filter((answer) => answer.status === 200);
+    const others = answers.filter((answer) => answer.status !== 200);
+    expect(made.filter((answer) => !isReplay(answer))).toHaveLength(1);
+    expect(new Set(made.map(({ body }) => body['audit_ref'])).size).toBe(1);
+    for (const { status, body } of others) expect([status, body['code']]).toEqual([409, 'IDEMPOTENCY_IN_FLIGHT']);
+    for (const gateway of [first, second]) expect(isReplay(await call(gateway, 'crowd'))).toBe(true);
+  });
+
+  it('do not read results that are under keys which they do not have, nor call again', async () => {
+    const other = await start(`two:${'22'.repeat(32)}`);
+    expect((await call(other, 'foreign')).status).toBe(200);
+    expect((await call(first, 'foreign')).body['code']).toBe('RESULT_NOT_KEPT');
+    expect(isReplay(await call(other, 'foreign'))).toBe(true);
+    expect(reached('foreign')).toBe(1);
+    other.child.kill('SIGKILL');
+  });
+});
+
+describe('a gateway that is killed', { timeout: 90_000 }, () => {
+  it('after the call leaves its answer to the others', async () => {
+    const made = await call(first, 'survives');
+    first.child.kill('SIGKILL');
+    await first.ended();
+    const again = await call(second, 'survives');
+    expect(isReplay(again)).toBe(true);
+    expect(again.body['output']).toEqual(made.body['output']);
+    expect(again.body['audit_ref']).toBe(made.body['audit_ref']);
+    first = await start();
+  });
+
+  it('during the call leaves a key that is at work, then one that says that nobody knows', async () => {
+    const lost = call(first, 'lost', 'slow').catch(() => 'cut off');
+    await expect.poll(() => waiting.length, { timeout: 20_000 }).toBe(1);
+    first.child.kill('SIGKILL');
+    expect(await lost).toBe('cut off');
+    expect((await call(second, 'lost', 'slow')).body['code']).toBe('IDEMPOTENCY_IN_FLIGHT');
+    await closeIntents(1);
+
+    first = await start();
+    const records = await checkLog(database);
+    const closing = records.find(({ record }) => String(record['surface_id']) === 'mcp.tools.reconcile');
+    for (const gateway of [first, second, first]) {
+      const answer = await call(gateway, 'lost', 'slow');
+      expect(answer.status).toBe(500);
+      expect(answer.body).toMatchObject({
+        code: 'OUTCOME_UNKNOWN',
+        retryable: false,
+        audit_ref: closing?.eventId,
+      });
+      expect(isReplay(answer)).toBe(true);
+    }
+    expect(reached('lost')).toBe(1);
+  });
+
+  it('and only stopped answers its own caller late, while the key still says that nobody knows', async () => {
+    waiting.length = 0;
+    const late = call(first, 'late', 'slow');
+    await expect.poll(() => waiting.length, { timeout: 20_000 }).toBe(1);
+    first.child.kill('SIGSTOP');
+    await closeIntents(1);
+    for (const { received, response } of waiting.splice(0)) void echo(received, response);
+    first.child.kill('SIGCONT');
+    expect((await late).status).toBe(200);
+    for (const gateway of [first, second]) {
+      expect((await call(gateway, 'late', 'slow')).body['code']).toBe('OUTCOME_UNKNOWN');
+    }
+    expect(reached('late')).toBe(1);
+  });
+});
