@@ -12,7 +12,7 @@ import { type Run, updatePage } from './lib/page.ts';
 import { endProcess } from './lib/processes.ts';
 import type { Report } from './lib/report.ts';
 
-const benchmarks = ['tool-call', 'events', 'growth', 'authorise', 'limits', 'footprint'];
+const benchmarks = ['tool-call', 'events', 'growth', 'authorise', 'limits', 'streams', 'footprint'];
 const root = fileURLToPath(new URL('../', import.meta.url));
 
 const options = readOptions();

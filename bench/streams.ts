@@ -5,21 +5,22 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { type Later, withCleanup } from './lib/cleanup.ts';
-import { openDatabase } from './lib/database.ts';
-import { capability, startGateway } from './lib/gateway.ts';
+import { type BenchDatabase, openDatabase } from './lib/database.ts';
+import { type BenchGateway, capability, startGateway } from './lib/gateway.ts';
 import { type BenchOptions, readOptions } from './lib/options.ts';
 import { cpuMicros, familyCpuMicros, residentMb } from './lib/proc.ts';
 import { endProcess, messageOf, startWorker } from './lib/processes.ts';
-import { deliver, printMeasurements, type Section } from './lib/report.ts';
-import { type Contender, measureInTurns, named, perSecondOf, type Turn } from './lib/rounds.ts';
+import { deliver, type Facts, printMeasurements, type Section } from './lib/report.ts';
+import { type Contender, type Measurement, measureInTurns, named, perSecondOf, type Turn } from './lib/rounds.ts';
 import { sampleEvent } from './lib/sample-events.ts';
-import { figure } from './lib/statistics.ts';
+import { type Budget, figure } from './lib/statistics.ts';
 import type { StreamTarget } from './lib/stream-client.ts';
 import type { OpenOrder, RunOrder, StreamRun } from './lib/stream-load.ts';
 import { startUpstream } from './lib/upstream.ts';
 
 const host = '127.0.0.1';
 const batch = 100;
+const latencyClients = 1_000;
 const idleClients = 5_000;
 /** With 1,000 clients as many deliveries a second as a gateway must manage. */
 const paced = { events: 2, perSecond: 20 };
@@ -33,92 +34,99 @@ async function main(options: BenchOptions, later: Later): Promise<void> {
   const upstream = await startUpstream(later);
   const setup = { upstreamPort: upstream.port, databaseUrl: database.url, profile: options.profile };
   const gateway = await startGateway(setup, later);
-  const target = { host, port: gateway.port, token: capability('tool:gateway/method:events.read') };
-  const writer = capability('tool:gateway/method:events.write');
-  const write = (events: number): Written => ({
-    url: `http://${host}:${gateway.port}/api/events/batch`,
-    headers: { authorization: `Bearer ${writer}`, 'content-type': 'application/json' },
-    body: JSON.stringify(Array.from({ length: events }, (_, n) => sampleEvent(n))),
-    events,
-  });
-
-  const sections: Section[] = [];
-  let sample = '';
-  for (const clients of [100, 1_000]) {
-    const readers = await openReaders(target, clients, later);
-    // The first event tells what to broadcast.
-    sample ||= (await run(readers, { ...write(1), kind: 'run', seconds: 0.1 })).sample;
-    const contenders = [contender('gateway', readers, write(batch))];
-    const reference = options.profile === undefined ? await openReference(sample, clients, later) : undefined;
-    if (reference !== undefined) contenders.unshift(reference.contender);
-    const rounds = {
-      seconds: options.seconds,
-      meters: {
-        gateway: () => cpuMicros(gateway.pid),
-        ws: () => (reference === undefined ? Number.NaN : cpuMicros(reference.pid)),
-        database: () => (database.postmaster === undefined ? Number.NaN : familyCpuMicros(database.postmaster)),
-        readers: () => cpuMicros(readers.pid as number) + (reference?.readersCpuMicros() ?? 0),
-      },
-    };
-    const measurements = await measureInTurns(contenders, rounds);
-    sections.push({
-      title: `${clients.toLocaleString('en-US')} clients, ${batch} events a commit`,
-      unit: 'deliveries',
-      measurements,
-      reference: reference === undefined ? 'gateway' : 'ws',
-    });
-    await reference?.end();
-    if (clients === 1_000) {
-      const after = /"cursor":"([^"]+)"/.exec(sample)?.[1] ?? '';
-      const stalled: OpenOrder = { kind: 'open', target: { ...target, after }, clients: 1, stalled: true };
-      sections.push(await measureLatency(readers, stalled, write(paced.events), options, later));
-    }
-    await endProcess(readers);
-  }
+  const measured = { gateway, database, options, later };
+  const hundred = await measureDeliveries(measured, 100);
+  const thousand = await measureDeliveries(measured, 1_000);
+  const sections = [hundred.section, thousand.section];
   if (options.profile !== undefined) {
     printMeasurements(sections.flatMap(({ measurements }) => measurements));
     return;
   }
-
+  const latency = await measureLatency(measured, hundred.sample);
   const idleDatabase = await openDatabase(later);
   const idle = await startGateway({ ...setup, databaseUrl: idleDatabase.url }, later);
-  const before = residentMb(idle.pid).now;
-  await openReaders({ ...target, port: idle.port }, idleClients, later);
-  const after = residentMb(idle.pid).now;
-  const kibPerClient = ((after - before) * 1e6) / kib / idleClients;
-
-  const [, thousand = [], latency = []] = sections.map(({ measurements }) => measurements);
-  const alone = named(latency, 'all read').latencyMs;
-  const beside = named(latency, 'one never reads').latencyMs;
   await deliver(
     {
       benchmark: 'streams',
       command: `node bench/streams.ts --seconds ${options.seconds}`,
-      environment: { PostgreSQL: database.version, 'bytes of an event': String(sample.length) },
-      sections,
-      facts: [
-        {
-          title: `Resident memory of a gateway process with ${idleClients.toLocaleString('en-US')} idle connections`,
-          rows: [
-            ['before', `${figure(before)} MB`],
-            ['after', `${figure(after)} MB`],
-            ['for one connection', `${figure(kibPerClient)} KiB`],
-          ],
-        },
-      ],
-      budgets: [
-        {
-          ...{ what: 'deliveries to 1,000 clients', unit: '/s', value: perSecondOf(thousand, 'gateway') },
-          ...{ must: 40_000, aim: 250_000, better: 'more' },
-        },
-        {
-          ...{ what: 'commit to client p99, beside one that never reads, over without', unit: '' },
-          ...{ value: (beside?.p99 ?? Number.NaN) / (alone?.p99 ?? Number.NaN), must: 2, better: 'less' },
-        },
-      ],
+      environment: { PostgreSQL: database.version, 'bytes of an event': String(hundred.sample.length) },
+      sections: [...sections, latency],
+      facts: [await measureIdle(idle, later)],
+      budgets: budgetsOf(thousand.section.measurements, latency.measurements),
     },
     options,
   );
+}
+
+function budgetsOf(thousand: readonly Measurement[], latency: readonly Measurement[]): Budget[] {
+  const p99 = (name: string) => named(latency, name).latencyMs?.p99 ?? Number.NaN;
+  const ratio = p99('one never reads') / p99('all read');
+  const value = perSecondOf(thousand, 'gateway');
+  return [
+    { what: 'deliveries to 1,000 clients', unit: '/s', value, must: 40_000, aim: 250_000, better: 'more' },
+    { what: 'commit to client p99, beside one that never reads', unit: '', value: ratio, must: 2, better: 'less' },
+  ];
+}
+
+interface Measured {
+  readonly gateway: BenchGateway;
+  readonly database: BenchDatabase;
+  readonly options: BenchOptions;
+  readonly later: Later;
+}
+
+function targetOf(gateway: BenchGateway): StreamTarget {
+  return { host, port: gateway.port, token: capability('tool:gateway/method:events.read') };
+}
+
+function writeTo(gateway: BenchGateway, events: number): Written {
+  return {
+    url: `http://${host}:${gateway.port}/api/events/batch`,
+    headers: {
+      authorization: `Bearer ${capability('tool:gateway/method:events.write')}`,
+      'content-type': 'application/json',
+    },
+    body: JSON.stringify(Array.from({ length: events }, (_, n) => sampleEvent(n))),
+    events,
+  };
+}
+
+/** `sample` is the text of one event. */
+async function measureDeliveries(
+  { gateway, database, options, later }: Measured,
+  clients: number,
+): Promise<{ readonly section: Section; readonly sample: string }> {
+  const readers = await openReaders(targetOf(gateway), clients, later);
+  const { sample } = await run(readers, { ...writeTo(gateway, 1), kind: 'run', seconds: 0.1 });
+  const reference = options.profile === undefined ? await openReference(sample, clients, later) : undefined;
+  const own = contender('gateway', readers, writeTo(gateway, batch));
+  const measurements = await measureInTurns(reference === undefined ? [own] : [reference.contender, own], {
+    seconds: options.seconds,
+    meters: {
+      gateway: () => cpuMicros(gateway.pid),
+      ws: () => (reference === undefined ? Number.NaN : cpuMicros(reference.pid)),
+      database: () => (database.postmaster === undefined ? Number.NaN : familyCpuMicros(database.postmaster)),
+      readers: () => cpuMicros(readers.pid as number) + (reference?.readersCpuMicros() ?? 0),
+    },
+  });
+  await reference?.end();
+  await endProcess(readers);
+  const title = `${clients.toLocaleString('en-US')} clients, ${batch} events a commit`;
+  return { section: { title, unit: 'deliveries', measurements, reference: reference ? 'ws' : 'gateway' }, sample };
+}
+
+async function measureIdle(gateway: BenchGateway, later: Later): Promise<Facts> {
+  const before = residentMb(gateway.pid).now;
+  await openReaders(targetOf(gateway), idleClients, later);
+  const after = residentMb(gateway.pid).now;
+  return {
+    title: `Resident memory of a gateway process with ${idleClients.toLocaleString('en-US')} idle connections`,
+    rows: [
+      ['before', `${figure(before)} MB`],
+      ['after', `${figure(after)} MB`],
+      ['for one connection', `${figure(((after - before) * 1e6) / kib / idleClients)} KiB`],
+    ],
+  };
 }
 
 type Written = Omit<RunOrder, 'kind' | 'seconds'>;
@@ -167,31 +175,33 @@ async function openReference(sample: string, clients: number, later: Later) {
   };
 }
 
-/** At a pace that leaves room, with and without one more client, which wants all there is and never reads. */
-async function measureLatency(
-  readers: ChildProcess,
-  stalled: OpenOrder,
-  written: Written,
-  { seconds }: BenchOptions,
-  later: Later,
-): Promise<Section> {
-  const alone = contender('all read', readers, { ...written, perSecond: paced.perSecond }, true);
+/**
+ * At a pace that leaves room, with and without one more client, which wants everything from the event `sample` on and
+ * never reads.
+ */
+async function measureLatency({ gateway, options, later }: Measured, sample: string): Promise<Section> {
+  const readers = await openReaders(targetOf(gateway), latencyClients, later);
+  const written = { ...writeTo(gateway, paced.events), perSecond: paced.perSecond };
+  const alone = contender('all read', readers, written, true);
+  const after = /"cursor":"([^"]+)"/.exec(sample)?.[1] ?? '';
   const beside: Contender = {
     name: 'one never reads',
-    run: async (turnSeconds) => {
-      const worker = await startWorker('./stream-load-process.ts');
-      later(() => endProcess(worker));
-      await open(worker, stalled);
-      const turn = await alone.run(turnSeconds);
-      await endProcess(worker);
+    run: async (seconds) => {
+      const stalled = await startWorker('./stream-load-process.ts');
+      later(() => endProcess(stalled));
+      await open(stalled, { kind: 'open', target: { ...targetOf(gateway), after }, clients: 1, stalled: true });
+      const turn = await alone.run(seconds);
+      await endProcess(stalled);
       return turn;
     },
   };
+  const measurements = await measureInTurns([alone, beside], { seconds: options.seconds, meters: {} });
+  await endProcess(readers);
   const rate = paced.events * paced.perSecond;
   return {
     title: `From commit to client: 1,000 clients, ${rate} events a second`,
     unit: 'deliveries',
-    measurements: await measureInTurns([alone, beside], { seconds, meters: {} }),
+    measurements,
     reference: 'all read',
   };
 }

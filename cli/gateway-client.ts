@@ -10,6 +10,7 @@ export interface GatewayAnswer {
 export interface GatewayClient {
   readonly get: (path: string, token: string) => Promise<GatewayAnswer>;
   readonly post: (path: string, token: string, body: JsonObject) => Promise<GatewayAnswer>;
+  readonly patch: (path: string, token: string, body: JsonObject) => Promise<GatewayAnswer>;
   readonly delete: (path: string, token: string) => Promise<GatewayAnswer>;
 }
 
@@ -22,13 +23,13 @@ export function gatewayClient(url: string): GatewayClient {
   return {
     get: (path, token) => send(path, token, {}),
     delete: (path, token) => send(path, token, { method: 'DELETE' }),
-    post: (path, token, body) =>
-      send(path, token, {
-        method: 'POST',
-        body: JSON.stringify(body),
-        headers: { 'content-type': 'application/json' },
-      }),
+    post: (path, token, body) => send(path, token, { method: 'POST', ...asJson(body) }),
+    patch: (path, token, body) => send(path, token, { method: 'PATCH', ...asJson(body) }),
   };
+}
+
+function asJson(body: JsonObject): RequestInit {
+  return { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
 }
 
 async function request(url: URL, token: string, init: RequestInit): Promise<GatewayAnswer> {

@@ -20,6 +20,7 @@ import { replayCommand } from './commands/replay.ts';
 import { revokeCommand } from './commands/revoke.ts';
 import { secretsCommand } from './commands/secrets.ts';
 import { serveCommand } from './commands/serve.ts';
+import { serversCommand } from './commands/servers.ts';
 import { tailCommand } from './commands/tail.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { witnessCommand } from './commands/witness.ts';
@@ -49,6 +50,7 @@ for (const add of [
   witnessCommand,
   apiKeysCommand,
   secretsCommand,
+  serversCommand,
   configCommand,
   quickstartCommand,
 ]) {

@@ -5,12 +5,6 @@
 import { randomUUID } from 'node:crypto';
 import manifest from '../package.json' with { type: 'json' };
 import { administrationCorridors } from './administration-corridors.ts';
-import { recordWhileSound } from './audit/checkpointer-recorder.ts';
-import { startReconciler } from './audit/reconciler.ts';
-import { createRecorder } from './audit/recorder.ts';
-import { startReservationPruner } from './audit/reservation-pruner.ts';
-import { startMaintenance } from './audit/retention.ts';
-import { startSummaries } from './audit/summaries.ts';
 import { bounds } from './config/bounds.ts';
 import type { Config, Secrets } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
@@ -39,26 +33,17 @@ import { readToolRegistry } from './mcp/tool-registry.ts';
 import { mcpCorridors } from './mcp-corridors.ts';
 import { type Administration, openAdministration } from './open-administration.ts';
 import { type Capabilities, openCapabilities } from './open-capabilities.ts';
-import { openCheckpointer } from './open-checkpointer.ts';
 import { type Delivery, openDelivery } from './open-delivery.ts';
 import { type Identity, openIdentity, protectedResource } from './open-identity.ts';
 import { type Limits, openLimits } from './open-limits.ts';
-import { openStreams } from './open-streams.ts';
+import { type OnStop, type OpenLog, openLog } from './open-log.ts';
 import { type OpenToolServers, openToolServers } from './open-tool-servers.ts';
-import { pruneCallResults } from './storage/call-results.ts';
-import { pruneCapabilityUse } from './storage/capability-use.ts';
-import { createCheckpointStore } from './storage/checkpoints.ts';
-import { type DatabaseAddress, openReadPool } from './storage/db.ts';
+import { startUpkeep, type Upkeep } from './start-upkeep.ts';
+import type { DatabaseAddress } from './storage/db.ts';
 import { startEmbeddedPostgres } from './storage/embedded/start.ts';
-import { createEventReader } from './storage/events.ts';
-import { createIntentStore } from './storage/intents.ts';
-import { createLogWriter } from './storage/log.ts';
 import { migrateOrCheck } from './storage/migrate.ts';
-import { createPartitionStore } from './storage/partitions.ts';
-import { pruneReservations } from './storage/reservations.ts';
 import { createRevocationStore } from './storage/revocations.ts';
 import { createStatisticsReader } from './storage/rollups.ts';
-import { createTileReader } from './storage/tiles.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
 export interface GatewayOptions {
@@ -103,8 +88,6 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
 }
 
-type OnStop = (close: () => Promise<void> | void) => void;
-
 /** The gateway in the order in which its parts need each other. */
 async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gateway, 'stop'>> {
   const { config, secrets, signal } = options;
@@ -143,84 +126,6 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gate
   const url = await serveHttp(options, { ...parts, registry, toolServers }, onStop);
   const { recorder } = delivery;
   return { url, reloadServers: createReloadServers({ toolServers, recorder, log: telemetry.log }) };
-}
-
-type OpenLog = Awaited<ReturnType<typeof openLog>>;
-
-/** What reads and writes the log. Throws unless it continues what was signed and takes a record. */
-async function openLog(options: GatewayOptions, database: DatabaseAddress, onStop: OnStop) {
-  const { telemetry, clock } = options;
-  const readPool = openReadPool(database);
-  onStop(() => readPool.end());
-  const tiles = createTileReader(readPool);
-  const checkpoints = createCheckpointStore(readPool);
-  const checkpointer = await openCheckpointer({ ...options, store: checkpoints, tiles });
-  onStop(() => checkpointer.close());
-  const writer = createLogWriter(database, {
-    onZombieEnded: () => telemetry.log.warn('ended the connection of a gateway that stood still while it held the log'),
-  });
-  const live = openStreams({ readPool, database, clock, telemetry });
-  onStop(() => live.close());
-  const onCommitted = () => {
-    checkpointer.committed();
-    live.streams.hint();
-  };
-  const recorder = recordWhileSound(
-    createRecorder({ writer, clock, telemetry, onCommitted }),
-    checkpointer.assertSound,
-  );
-  onStop(() => recorder.close());
-  await recorder.ensureWritable();
-  const { writerId } = writer;
-  return {
-    database,
-    readPool,
-    events: createEventReader(readPool),
-    tiles,
-    checkpoints,
-    checkpointer,
-    writerId,
-    recorder,
-    live,
-  };
-}
-
-type Upkeep = ReturnType<typeof startUpkeep>;
-
-/** What the log needs from time to time, whoever calls. */
-function startUpkeep({ config, clock, telemetry }: GatewayOptions, log: OpenLog, onStop: OnStop) {
-  const { database, readPool, tiles, recorder, writerId } = log;
-  const maintenance = startMaintenance({
-    partitions: createPartitionStore(readPool, database),
-    nodes: tiles.nodes,
-    record: recorder.record,
-    requestId: randomUUID,
-    retentionDays: config.auditRetentionDays,
-    intervalMs: bounds.maintenanceIntervalMs,
-    pruneIntervalMs: bounds.pruneIntervalMs,
-    clock,
-    telemetry,
-  });
-  onStop(() => maintenance.close());
-  const summaries = startSummaries({ recorder, clock, bounds, log: telemetry.log });
-  onStop(() => summaries.close());
-  const reconciler = startReconciler({
-    intents: createIntentStore(readPool),
-    writerId,
-    recorder,
-    intervalMs: bounds.reconcileIntervalMs,
-    silentMs: bounds.writerSilentMs,
-    log: telemetry.log,
-  });
-  onStop(() => reconciler.close());
-  const pruner = startReservationPruner({
-    prune: async () =>
-      (await pruneReservations(readPool)) + (await pruneCallResults(readPool)) + (await pruneCapabilityUse(readPool)),
-    intervalMs: bounds.idempotencyPruneIntervalMs,
-    log: telemetry.log,
-  });
-  onStop(() => pruner.close());
-  return { summaries, reconciler };
 }
 
 interface Parts {
@@ -334,6 +239,7 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
       authorizeAction,
       recorder: delivery.recorder,
       verifier,
+      possessionFault: identity.possessionFault,
       registry,
       knownTool,
       policyMode,

@@ -1,9 +1,9 @@
 /** What administrators change while the gateway runs: roles and secrets, with the keys that secrets are kept under. */
-import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { bounds } from './config/bounds.ts';
 import type { Config, Secrets } from './config/config.ts';
+import { makeKeyFile } from './config/key-file.ts';
 import type { Clock } from './core/clock.ts';
 import { envelopeKeyBytes } from './core/envelope.ts';
 import { type KeyRing, parseKeyRing } from './core/key-ring.ts';
@@ -50,7 +50,7 @@ export async function openAdministration(options: AdministrationOptions): Promis
   const mayMake = config.secretsKeyFile === undefined;
   const readKeys = async (): Promise<KeyRing> => {
     if (secrets.secretsKey !== undefined) return parseKeyRing(secrets.secretsKey.reveal(), 'secrets_key');
-    if (mayMake) await makeOnce(file);
+    if (mayMake) await makeKeyFile(file, envelopeKeyBytes);
     return parseKeyRing(await readFile(file, 'utf8'), 'the file of the secrets key');
   };
   const stopping = new AbortController();
@@ -70,14 +70,4 @@ export async function openAdministration(options: AdministrationOptions): Promis
       await roles.close();
     },
   };
-}
-
-async function makeOnce(file: string): Promise<void> {
-  try {
-    await mkdir(dirname(file), { recursive: true });
-    const text = `${randomBytes(envelopeKeyBytes).toString('base64url')}\n`;
-    await writeFile(file, text, { flag: 'wx', mode: 0o600, flush: true });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  }
 }

@@ -13,6 +13,7 @@ import type { SchemaCompiler } from './policy/constraints.ts';
 import { RevocationFeed } from './policy/revocation-feed.ts';
 import type { DatabaseAddress } from './storage/db.ts';
 import { createRevocationReader } from './storage/revocations.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
 
 export interface Capabilities {
   readonly verifier: CapabilityVerifier;
@@ -26,11 +27,12 @@ export interface Capabilities {
 export interface OpenCapabilitiesOptions {
   readonly config: Pick<Config, 'trustedIssuers' | 'issuerKeyFile'>;
   readonly clock: Clock;
+  readonly telemetry: Pick<Telemetry, 'log'>;
 }
 
 /** Resolves when all revocations up to now are known. Throws an `Error` with one sentence. */
 export async function openCapabilities(
-  { config, clock }: OpenCapabilitiesOptions,
+  { config, clock, telemetry }: OpenCapabilitiesOptions,
   database: DatabaseAddress,
 ): Promise<Capabilities> {
   const issuer = config.issuerKeyFile === undefined ? undefined : await readIssuer(config.issuerKeyFile);
@@ -38,6 +40,7 @@ export async function openCapabilities(
   const feed: RevocationFeed = new RevocationFeed({
     after: reader.after,
     clock,
+    log: telemetry.log,
     pollMs: bounds.revocationPollMs,
     ageMsMax: bounds.revocationAgeMsMax,
   });

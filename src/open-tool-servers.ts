@@ -42,6 +42,7 @@ export async function openToolServers(options: OpenToolServersOptions): Promise<
       stdioAllowed: config.managedStdioServers,
       pollMs: bounds.toolServersPollMs,
       registry,
+      clock,
       log,
     });
     const close = async () => {

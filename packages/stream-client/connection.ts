@@ -99,7 +99,7 @@ export class Connection {
       type: 'init',
       version: 1,
       capability,
-      nonce: crypto.randomUUID(),
+      nonce: nonce(),
       ts: new Date().toISOString(),
       ...(filters === undefined ? {} : { filters }),
       ...(after === '' ? {} : { after_cursor: after }),
@@ -180,4 +180,9 @@ function addressOf({ url, ticket }: ConnectionRequest): URL {
   address.protocol = address.protocol === 'https:' || address.protocol === 'wss:' ? 'wss:' : 'ws:';
   if (ticket !== undefined) address.searchParams.set('ticket', ticket);
   return address;
+}
+
+/** Pages that are not in a secure context have no `randomUUID`. */
+function nonce(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16).padStart(8, '0')).join('');
 }

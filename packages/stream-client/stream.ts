@@ -185,7 +185,10 @@ class Stream implements LogStream {
   #verificationOf(event: Readonly<Record<string, unknown>>): Promise<Verification> | undefined {
     if (this.#options.verify !== true) return undefined;
     const source = async () => ({ url: this.#url, capability: (await provide(this.#options.capability)) ?? '' });
-    return this.#checker.check(event as unknown as CheckedItem, source);
+    const verification = this.#checker.check(event as unknown as CheckedItem, source);
+    // Thrown to whoever takes the item; it may never be taken.
+    verification.catch(() => undefined);
+    return verification;
   }
 
   #resume(): void {

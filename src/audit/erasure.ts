@@ -1,7 +1,7 @@
 /** Erasure: values that records only commit to are deleted, and the log says so before it happens. */
 import type { EventDraft } from '../core/audit-event.ts';
 import { gatewayItself } from '../core/principal.ts';
-import { surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import type { ErasableStore, ErasureTarget } from '../storage/erasable.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -38,13 +38,12 @@ export async function eraseValues(
 const surfaceId = 'log.erasure';
 
 function erasureDraft({ eventId, agentId, key }: ErasureTarget, count: number, requestId: string): EventDraft {
-  const { method, template } = surfaceOf(surfaceId);
   return {
     surfaceId,
     requestId,
     outcome: 'success',
     principal: gatewayItself,
-    http: { method, path: template, statusCode: 200 },
+    http: surfaceHttp(surfaceId, 200),
     resource: eventId === undefined ? { type: 'agent', id: agentId ?? '' } : { type: 'event', id: eventId },
     meta: {
       event_type: 'erasure',

@@ -11,7 +11,7 @@ import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import { isJsonObject } from '../core/json.ts';
 import { gatewayItself } from '../core/principal.ts';
-import { surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import { writeDurably } from '../storage/embedded/durable-file.ts';
 import type { DeliveryTelemetry } from '../telemetry/delivery.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -161,13 +161,12 @@ function gapIn(text: string, file: string): { fromMs: number; toMs: number; coun
 const surfaceId = 'audit.gap';
 
 function gapDraft({ fromMs, toMs, count, isMinimum }: Gap): EventDraft {
-  const { method, template } = surfaceOf(surfaceId);
   return {
     surfaceId,
     requestId: randomUUID(),
     outcome: 'success',
     principal: gatewayItself,
-    http: { method, path: template, statusCode: 200 },
+    http: surfaceHttp(surfaceId, 200),
     resource: { type: 'log', id: 'audit' },
     meta: {
       event_type: 'audit_gap',

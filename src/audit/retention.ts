@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import { type NodeReader, rootOf } from '../core/merkle-proof.ts';
 import { gatewayItself } from '../core/principal.ts';
-import { surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import type { PartitionStore, PrunablePart } from '../storage/partitions.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Recorder } from './recorder.ts';
@@ -55,13 +55,12 @@ export async function pruneBefore(
 const surfaceId = 'log.retention.prune';
 
 function pruneDraft({ fromSeq, toSeq }: PrunablePart, root: string, policy: string, requestId: string): EventDraft {
-  const { method, template } = surfaceOf(surfaceId);
   return {
     surfaceId,
     requestId,
     outcome: 'success',
     principal: gatewayItself,
-    http: { method, path: template, statusCode: 200 },
+    http: surfaceHttp(surfaceId, 200),
     resource: { type: 'log', id: `${fromSeq}-${toSeq}` },
     meta: {
       event_type: 'retention_prune',

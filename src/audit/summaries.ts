@@ -9,7 +9,8 @@ import type { Clock } from '../core/clock.ts';
 import type { DenialReason } from '../core/denial.ts';
 import { describeError, TalosError } from '../core/errors.ts';
 import { gatewayItself, type Principal, teamDefault } from '../core/principal.ts';
-import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
+import type { SurfaceId } from '../core/surfaces.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import type { Recorder } from './recorder.ts';
 import { type Sum, Tally } from './tally.ts';
@@ -197,8 +198,7 @@ function summaryDraft(
   surfaceId: 'gateway.summary' | 'gateway.refusals',
   { requestId }: Span,
 ): Pick<EventDraft, 'surfaceId' | 'requestId' | 'http'> {
-  const { method, template } = surfaceOf(surfaceId);
-  return { surfaceId, requestId, http: { method, path: template, statusCode: 200 } };
+  return { surfaceId, requestId, http: surfaceHttp(surfaceId, 200) };
 }
 
 function summaryMeta({ count, fromMs }: Sum, { toMs }: Span): EventDraft['meta'] {

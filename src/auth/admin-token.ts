@@ -2,15 +2,14 @@
  * Tokens of the administration: JWTs under HS256 with the admin secret, made by `POST /admin/v1/auth/token` or by
  * whoever else holds the secret. No other algorithm is taken, so nothing that is public can serve as the key.
  */
-import { jwtVerify, SignJWT } from 'jose';
-import { bounds } from '../config/bounds.ts';
+import { SignJWT } from 'jose';
 import type { Secret } from '../config/secret.ts';
 import type { Clock } from '../core/clock.ts';
 import { TalosError } from '../core/errors.ts';
 import { isJsonObject } from '../core/json.ts';
 import { adminUser, teamDefault } from '../core/principal.ts';
 import { type Identity, isName, isPrincipalId, readPermissions } from './identity.ts';
-import { assertIssuedBy, invalidToken } from './token-fault.ts';
+import { verifyJwt } from './verify-jwt.ts';
 
 export interface TokenRequest {
   readonly principalId: string;
@@ -35,10 +34,9 @@ const algorithm = 'HS256';
 
 export function createAdminTokens({ secret, clock }: { readonly secret: Secret; readonly clock: Clock }): AdminTokens {
   const key = new TextEncoder().encode(secret.reveal());
-  const nowSec = () => Math.floor(clock.now() / 1000);
   return {
     async issue({ principalId, teamId, permissions, sessionId, ttlSec }) {
-      const issuedAtSec = nowSec();
+      const issuedAtSec = Math.floor(clock.now() / 1000);
       const expiresAtSec = issuedAtSec + ttlSec;
       // Existing services read the second name of the permissions.
       const claims = { sid: sessionId, team_id: teamId, permissions, rbac_permissions: permissions };
@@ -51,7 +49,7 @@ export function createAdminTokens({ secret, clock }: { readonly secret: Secret; 
       return { token, expiresAtSec };
     },
     async verify(token) {
-      const payload = await verifiedPayload(token, key, nowSec());
+      const payload = await verifyJwt(token, () => key, { algorithms: [algorithm], clock });
       // Older brokers name nobody in tokens of the administrator.
       const { sub = adminUser.id, team_id: team, permissions, rbac_permissions: others, data_plane: plane } = payload;
       const teamId = team ?? (isJsonObject(plane) ? plane['team_id'] : undefined) ?? teamDefault;
@@ -62,19 +60,4 @@ export function createAdminTokens({ secret, clock }: { readonly secret: Secret; 
       };
     },
   };
-}
-
-async function verifiedPayload(token: string, key: Uint8Array, nowSec: number): Promise<Record<string, unknown>> {
-  try {
-    const { payload } = await jwtVerify<Record<string, unknown> & { iat?: number }>(token, key, {
-      algorithms: [algorithm],
-      requiredClaims: ['exp'],
-      clockTolerance: bounds.clockSkewSec,
-      currentDate: new Date(nowSec * 1000),
-    });
-    assertIssuedBy(payload['iat'], nowSec);
-    return payload;
-  } catch (error) {
-    throw invalidToken(error);
-  }
 }

@@ -7,32 +7,31 @@ import { bounds } from '../config/bounds.ts';
 import type { ApiKey } from '../core/api-key.ts';
 import type { Clock } from '../core/clock.ts';
 import { LruMap } from '../core/lru-map.ts';
+import { Poller } from '../shared-state/poller.ts';
 import type { ApiKeyStore } from '../storage/api-keys.ts';
+import type { Log } from '../telemetry/telemetry.ts';
 
 export interface ApiKeyViewOptions {
   readonly store: Pick<ApiKeyStore, 'find' | 'version'>;
   readonly clock: Clock;
+  readonly log: Log;
 }
 
 export class ApiKeyView {
   readonly #store: ApiKeyViewOptions['store'];
   readonly #clock: Clock;
-  readonly #timer: NodeJS.Timeout;
+  readonly #poller: Poller;
   #keys = emptyMap();
   #version = -1;
   /** When the store last said which version it has; the moment before it was asked. */
   #confirmedAtMs = Number.NEGATIVE_INFINITY;
-  #polling: Promise<void> | undefined;
 
-  constructor({ store, clock }: ApiKeyViewOptions) {
+  constructor({ store, clock, log }: ApiKeyViewOptions) {
     this.#store = store;
     this.#clock = clock;
-    this.#timer = setInterval(() => {
-      this.#polling ??= this.#poll().finally(() => {
-        this.#polling = undefined;
-      });
-    }, bounds.apiKeyPollMs);
-    this.#timer.unref();
+    const { apiKeyPollMs: pollMs } = bounds;
+    this.#poller = new Poller({ subject: 'API keys', ask: () => this.#ask(), pollMs, clock, log });
+    this.#poller.start();
   }
 
   /** Throws `STORE_UNAVAILABLE`. */
@@ -54,22 +53,18 @@ export class ApiKeyView {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#polling;
+    await this.#poller.close();
   }
 
   #isConfirmed(): boolean {
     return this.#clock.monotonic() - this.#confirmedAtMs <= bounds.apiKeyViewMsMax;
   }
 
-  async #poll(): Promise<void> {
+  /** Without an answer what is remembered is not confirmed, and soon counts no more; whoever needs it hears why. */
+  async #ask(): Promise<void> {
     if (this.#keys.size === 0) return;
     const askedAtMs = this.#clock.monotonic();
-    try {
-      this.#confirm(await this.#store.version(), askedAtMs);
-    } catch {
-      // What is remembered is not confirmed and soon counts no more; whoever needs it hears why.
-    }
+    this.#confirm(await this.#store.version(), askedAtMs);
   }
 
   #confirm(version: number, askedAtMs: number): void {

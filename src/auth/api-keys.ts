@@ -40,7 +40,7 @@ export interface ApiKeys {
 }
 
 export function createApiKeys({ store, pepper, clock, log }: ApiKeysOptions): ApiKeys {
-  const view = new ApiKeyView({ store, clock });
+  const view = new ApiKeyView({ store, clock, log });
   const uses = startUses(store, log);
   return {
     async identify(key) {

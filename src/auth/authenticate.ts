@@ -157,9 +157,10 @@ async function withAuthority<Authority extends CapabilityHolder>(
   const { authority, sessionId } = presented;
   const { principal } = identity;
   const isNameless = principal.authMode === 'anonymous' || principal === devUser;
-  const isKnownByKey = credentials.authorization === undefined && isSubjectOf(authority.capability, signer);
+  const isProven = isSubjectOf(authority.capability, signer);
+  const isKnownByKey = credentials.authorization === undefined && isProven;
   // Whoever the capability was issued to is a better name than none, and than that of a key.
-  const named = isNameless || isKnownByKey ? subjectOf(authority.capability) : principal;
+  const named = isNameless || isKnownByKey ? subjectOf(authority.capability, isProven) : principal;
   return { ...identity, principal: named, authority, denial: undefined, sessionId };
 }
 

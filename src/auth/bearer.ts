@@ -12,7 +12,7 @@ import type { Attestation } from './attestation.ts';
 import { type Caller, type CapabilityHolder, known, subjectOf, unproven } from './caller.ts';
 import { peekJws } from './compact-jws.ts';
 import type { Identity } from './identity.ts';
-import { type PossessionRule, possessionFault } from './present-capability.ts';
+import { isSubjectOf, type PossessionRule, possessionFault } from './present-capability.ts';
 
 /** Throws `AUTH_INVALID`. */
 type VerifyToken = (token: string) => Promise<Identity>;
@@ -106,7 +106,11 @@ async function fromBearerCapability<Authority extends CapabilityHolder>(
   const authority = await options.authorityOf(token);
   const denial = isDenial(authority) ? authority : possessionFault(options, authority.capability, attestation);
   if (isDenial(authority) || denial !== undefined) throw invalidCapability(denial);
-  return { principal: subjectOf(authority.capability), authority, denial: undefined };
+  return {
+    principal: subjectOf(authority.capability, isSubjectOf(authority.capability, attestation)),
+    authority,
+    denial: undefined,
+  };
 }
 
 function invalidCapability(denial: Denial | undefined): TalosError {

@@ -1,7 +1,10 @@
 /** The one who sends a request, as far as authentication knows them. */
+
+import { bounds } from '../config/bounds.ts';
+import type { CallerWith } from '../core/caller.ts';
 import type { VerifiedCapability } from '../core/capability.ts';
-import type { Denial } from '../core/denial.ts';
 import type { Principal } from '../core/principal.ts';
+import { recordName } from '../core/record-name.ts';
 import type { Identity } from './identity.ts';
 
 /** A verified capability, with whatever policy keeps beside it. */
@@ -9,27 +12,17 @@ export interface CapabilityHolder {
   readonly capability: VerifiedCapability;
 }
 
-/** Who a request comes from and the authority that it brings along. */
-export interface Caller<Authority extends CapabilityHolder> {
-  readonly principal: Principal;
-  readonly authority: Authority | undefined;
-  /** The capability that was presented beside the identity is not valid; whatever needs one is denied with this. */
-  readonly denial: Denial | undefined;
-  /** The admin secret was presented, on a surface of the administration. */
-  readonly isAdmin?: true;
-  /** Permissions that the key or token itself carries. */
-  readonly permissions?: readonly string[];
-  /** The API key that was presented. */
-  readonly keyId?: string;
-  /** Whose key signed this very request. */
-  readonly attestedDid?: string;
-  /** The session that stands for the capability from now on. */
-  readonly sessionId?: string;
-}
+export type Caller<Authority extends CapabilityHolder> = CallerWith<Authority>;
 
-/** Whoever a capability was issued to. */
-export function subjectOf(capability: VerifiedCapability): Principal {
-  return { authMode: 'bearer', id: capability.subject, teamId: capability.teamId };
+/**
+ * Whoever a capability was issued to. The name is the issuer's word, and the last issuer of a chain is a holder like any
+ * other, who could give out capabilities in the name of somebody else: so unless the caller has proven to be the subject,
+ * the name is kept apart from others by the key that gave it.
+ */
+export function subjectOf(capability: VerifiedCapability, isProven: boolean): Principal {
+  const { subject, issuer, teamId, links } = capability;
+  const id = links.length === 1 || isProven ? subject : recordName(`${subject}@${issuer}`, bounds.recordNameCharsMax);
+  return { authMode: 'bearer', id, teamId };
 }
 
 /** A caller whose token says who they are. */

@@ -2,14 +2,12 @@
  * Tokens of an OpenID Connect issuer, judged offline by the issuer's public keys. The algorithms are a list of
  * asymmetric ones, so that a public key can never serve as a shared secret.
  */
-import { jwtVerify } from 'jose';
-import { bounds } from '../config/bounds.ts';
 import type { OidcAlgorithm } from '../config/identity-settings.ts';
 import { TalosError } from '../core/errors.ts';
 import { adminUser, devUser, teamDefault } from '../core/principal.ts';
 import { type Identity, isName, isPrincipalId, readPermissions } from './identity.ts';
 import { OidcKeys, type OidcKeysOptions } from './oidc-keys.ts';
-import { assertIssuedBy, invalidToken } from './token-fault.ts';
+import { type JwtPayload, verifyJwt } from './verify-jwt.ts';
 
 export interface OidcOptions extends OidcKeysOptions {
   readonly audience: string;
@@ -23,28 +21,13 @@ export type VerifyOidcToken = (token: string) => Promise<Identity>;
 
 export function createOidcVerifier(options: OidcOptions): VerifyOidcToken {
   const keys = new OidcKeys(options);
-  return async (token) => identityOf(await verifiedPayload(token, keys, options), options.claims);
+  return async (token) => {
+    const { issuer, audience, algorithms, clock } = options;
+    return identityOf(await verifyJwt(token, keys.keyOf, { issuer, audience, algorithms, clock }), options.claims);
+  };
 }
 
-async function verifiedPayload(token: string, keys: OidcKeys, options: OidcOptions): Promise<Record<string, unknown>> {
-  const nowSec = Math.floor(options.clock.now() / 1000);
-  try {
-    const { payload } = await jwtVerify<Record<string, unknown>>(token, keys.keyOf, {
-      algorithms: [...options.algorithms],
-      issuer: options.issuer,
-      audience: options.audience,
-      requiredClaims: ['exp'],
-      clockTolerance: bounds.clockSkewSec,
-      currentDate: new Date(nowSec * 1000),
-    });
-    assertIssuedBy(payload['iat'], nowSec);
-    return payload;
-  } catch (error) {
-    throw invalidToken(error);
-  }
-}
-
-function identityOf(payload: Record<string, unknown>, claims: OidcOptions['claims']): Identity {
+function identityOf(payload: JwtPayload, claims: OidcOptions['claims']): Identity {
   const id = claimAt(payload, claims.principal);
   const teamId = claimAt(payload, claims.team) ?? teamDefault;
   if (!isPrincipalId(id) || isOurs(id) || !isName(teamId)) {
@@ -62,7 +45,7 @@ function isOurs(id: string): boolean {
 }
 
 /** The claim of that very name, else the one that the dots lead to. */
-function claimAt(payload: Record<string, unknown>, path: string): unknown {
+function claimAt(payload: JwtPayload, path: string): unknown {
   if (Object.hasOwn(payload, path)) return payload[path];
   let value: unknown = payload;
   for (const name of path.split('.')) {

@@ -6,11 +6,11 @@ import type { Recorder } from '../audit/recorder.ts';
 import type { Companions, EventDraft } from '../core/audit-event.ts';
 import { describeError, TalosError } from '../core/errors.ts';
 import type { RoleScope } from '../core/role-scope.ts';
-import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
+import type { SurfaceId } from '../core/surfaces.ts';
 import type { ChangeLock } from '../storage/change-lock.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
-import { clientIpMember } from './refusal.ts';
 
 export interface AdminRequest {
   readonly caller: Caller;
@@ -94,12 +94,26 @@ function draftOf(
   { surfaceId, resource }: Pick<Change<unknown>, 'surfaceId' | 'resource'>,
   statusCode: number,
 ): Pick<EventDraft, 'surfaceId' | 'requestId' | 'principal' | 'http' | 'resource'> {
-  const { method, template } = surfaceOf(surfaceId);
   return {
     surfaceId,
     requestId: facts.requestId,
     principal: caller.principal,
-    http: { method, path: template, statusCode, ...clientIpMember(facts) },
+    http: surfaceHttp(surfaceId, statusCode, facts),
     resource,
+  };
+}
+
+/** The record of what an administrator did that changes nothing here, or commits by itself. */
+export function adminDraft(
+  surfaceId: SurfaceId,
+  request: AdminRequest,
+  resource: EventDraft['resource'],
+  eventType: string,
+  meta: EventDraft['meta'],
+): EventDraft {
+  return {
+    ...draftOf(request, { surfaceId, resource }, 200),
+    outcome: 'success',
+    meta: { event_type: eventType, capability_hash: request.caller.authority?.capability.hash, ...meta },
   };
 }

@@ -12,6 +12,7 @@ import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
+import { recordName } from '../core/record-name.ts';
 import { surfaces } from '../core/surfaces.ts';
 import type { KnownTool, KnownToolOf } from '../core/tool-class.ts';
 import { type CatalogTool, type McpServer, type Registry, serverNotFound } from '../mcp/registry.ts';
@@ -306,7 +307,7 @@ function callDraft(call: ToolCall): Pick<EventDraft, 'surfaceId' | 'requestId' |
     surfaceId: 'mcp.tools.call',
     requestId: call.facts.requestId,
     principal: call.caller.principal,
-    resource: { type: 'tool', id: shortName(`${call.serverId}/${call.toolName}`) },
+    resource: { type: 'tool', id: recordName(`${call.serverId}/${call.toolName}`, bounds.recordNameCharsMax) },
   };
 }
 
@@ -319,7 +320,7 @@ function callMeta(call: HashedCall, tool: CatalogTool | undefined): EventDraft['
   return {
     event_type: 'mcp_tool_call',
     server_id: call.serverId,
-    tool_name: shortName(call.toolName),
+    tool_name: recordName(call.toolName, bounds.recordNameCharsMax),
     request_hash: call.requestHash,
     idempotency_key_hash: call.reserves?.keyHash,
     schema_hash: tool?.schemaHash,
@@ -327,12 +328,6 @@ function callMeta(call: HashedCall, tool: CatalogTool | undefined): EventDraft['
     session_id: call.sessionId,
     capability_hash: call.caller.authority?.capability.hash,
   };
-}
-
-/** A name as a record can hold it: cut, with a hash of the whole, when it is longer than the schema allows. */
-function shortName(name: string): string {
-  if (name.length <= bounds.recordNameCharsMax) return name;
-  return `${name.slice(0, bounds.recordNameCharsMax - 17)}#${sha256Hex(name).slice(0, 16)}`.toWellFormed();
 }
 
 /** hex sha256 of JCS of `{method, params}`, without `_meta`. */

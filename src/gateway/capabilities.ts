@@ -10,20 +10,13 @@ import { type Denial, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import { isRevocation, type Revocation } from '../core/revocation.ts';
-import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
 import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
 import { constraintFault, type SchemaCompiler } from '../policy/constraints.ts';
 import { describeToken, type TokenDescription } from '../policy/describe-capability.ts';
 import type { RevocationFeed } from '../policy/revocation-feed.ts';
 import type { RevocationPage, RevocationStore, StoredRevocation } from '../storage/revocations.ts';
+import { type AdminRequest, adminDraft } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
-import type { Caller, RequestFacts } from './caller.ts';
-import { clientIpMember } from './refusal.ts';
-
-export interface AdminRequest {
-  readonly caller: Caller;
-  readonly facts: RequestFacts;
-}
 
 export interface GrantRequest extends AdminRequest {
   readonly subject: string;
@@ -182,25 +175,5 @@ export function revocationDraft(request: Omit<RevokeRequest, 'target'>, revocati
       revoked_because: request.because,
     }),
     companions: { revokes: revocation },
-  };
-}
-
-/** The record of what an administrator did. */
-export function adminDraft(
-  surfaceId: SurfaceId,
-  { caller, facts }: AdminRequest,
-  resource: EventDraft['resource'],
-  eventType: string,
-  meta: EventDraft['meta'],
-): EventDraft {
-  const { method, template } = surfaceOf(surfaceId);
-  return {
-    surfaceId,
-    requestId: facts.requestId,
-    outcome: 'success',
-    principal: caller.principal,
-    http: { method, path: template, statusCode: 200, ...clientIpMember(facts) },
-    resource,
-    meta: { event_type: eventType, capability_hash: caller.authority?.capability.hash, ...meta },
   };
 }

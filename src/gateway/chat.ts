@@ -11,7 +11,7 @@ import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
-import { surfaces } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import type { McpServer, Registry, UpstreamAnswer } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
 import { constraintDenial } from '../policy/constraints.ts';
@@ -20,7 +20,7 @@ import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { RequestFacts } from './caller.ts';
 import { type ChatAuthority, type ChatCaller, chatTool, connectorId } from './chat-authority.ts';
 import { overLimit } from './over-limit.ts';
-import { clientIpMember, denialMeta } from './refusal.ts';
+import { denialMeta } from './refusal.ts';
 
 export interface ChatRequest extends ChatCaller {
   readonly facts: RequestFacts;
@@ -203,13 +203,12 @@ async function record(
   event: ChatEvent,
   { outcome = 'success', statusCode, meta, companions }: Entry,
 ): Promise<CommittedEvent> {
-  const { method, template } = surfaces['mcp.tools.chat'];
   return await recorder.record({
     surfaceId: 'mcp.tools.chat',
     requestId: facts.requestId,
     principal: caller.principal,
     outcome,
-    http: { method, path: template, statusCode, ...clientIpMember(facts) },
+    http: surfaceHttp('mcp.tools.chat', statusCode, facts),
     resource: { type: 'tool', id: `${connectorId}/${chatTool}` },
     meta: {
       event_type: event,

@@ -83,7 +83,7 @@ export function createConfigSnapshots(options: ConfigSnapshotOptions): ConfigSna
 function prepared(options: ConfigSnapshotOptions, { caller }: AdminRequest, { upstreams, rbac }: AppliedSnapshot) {
   if (upstreams !== undefined && canonicalUpstreams(upstreams) !== canonicalUpstreams(upstreamsOf(options))) {
     throw new TalosError('CONFIG_CHANGE_REFUSED', {
-      message: 'The tool servers of the snapshot are not those of this gateway, and only a restart can change them.',
+      message: 'The tool servers of the snapshot are not those of this gateway, and a snapshot cannot change them.',
       details: { unchangeable: ['upstreams'] },
     });
   }

@@ -3,7 +3,8 @@
  * functions as a call, in the same order, sends the tool nothing, and says of every link and condition how it stands.
  */
 import type { Recorder } from '../audit/recorder.ts';
-import { type Denial, deny, isDenial } from '../core/denial.ts';
+import type { VerifiedCapability } from '../core/capability.ts';
+import { type Denial, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import { anonymous, type BearerPrincipal, type Principal } from '../core/principal.ts';
@@ -13,15 +14,16 @@ import type { Authority } from '../policy/authority.ts';
 import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
 import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
 import { type CallFacts, type ExplainedLink, explainAuthority, remediesOf } from '../policy/explain.ts';
+import { type AdminRequest, adminDraft } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
-import { type AdminRequest, adminDraft } from './capabilities.ts';
+import type { Caller } from './caller.ts';
 
 /** The call that is asked about. */
 export interface ExplainedCall {
   readonly serverId: string;
   readonly toolName: string;
   readonly input: JsonObject;
-  /** Who would call; the capability's subject when absent, and nobody when there is no capability either. */
+  /** Who would call; when absent, whoever presents the capability, and nobody when there is none either. */
   readonly principal?: BearerPrincipal;
   /** What their key or token carries. */
   readonly permissions?: readonly string[];
@@ -48,6 +50,11 @@ export interface ExplainCallOptions {
   readonly authorizeAction: AuthorizeAction;
   readonly recorder: Pick<Recorder, 'record'>;
   readonly verifier: CapabilityVerifier;
+  /** Why such a caller may not use the capability, if so. */
+  readonly possessionFault: (
+    caller: Pick<Caller, 'principal' | 'attestedDid'>,
+    capability: VerifiedCapability,
+  ) => Denial | undefined;
   readonly registry: Registry;
   readonly knownTool: KnownToolOf;
   readonly policyMode: PolicyMode;
@@ -57,14 +64,14 @@ export type ExplainCall = (request: AdminRequest, call: ExplainedCall, signal: A
 
 /** Throws the denial when the caller may not ask. That it was asked is on record; the arguments are not. */
 export function createExplainCall(options: ExplainCallOptions): ExplainCall {
-  const { authorizeAction, recorder, verifier, registry, knownTool, policyMode } = options;
+  const { authorizeAction, recorder, verifier, registry, knownTool } = options;
   return async (request, call, signal) => {
     await authorizeAction('admin.policy.explain', request.caller, request.facts);
     const verified = call.capability === undefined ? undefined : await verifier.authorityOf(call.capability);
     const authority = verified === undefined || isDenial(verified) ? undefined : verified;
     const tool = await findTool(registry, call, signal);
     const facts = factsOf(knownTool, call, tool);
-    const denial = verified !== undefined && isDenial(verified) ? verified : judge(call, facts, authority, policyMode);
+    const denial = verified !== undefined && isDenial(verified) ? verified : judge(options, call, facts, authority);
     const links = authority === undefined ? [] : explainAuthority(authority, facts);
     const eventId = await record(recorder, request, call, authority, denial);
     return {
@@ -80,18 +87,20 @@ export function createExplainCall(options: ExplainCallOptions): ExplainCall {
 
 /** The steps of a call that may refuse it. */
 function judge(
+  { possessionFault, policyMode }: ExplainCallOptions,
   call: ExplainedCall,
   { request, tool, args }: CallFacts,
   authority: Authority | undefined,
-  mode: PolicyMode,
 ): Denial | undefined {
-  if (authority?.capability.requiresPossession && !call.provesPossession) {
-    return deny('SCOPE_MISMATCH', 'possession_unproven');
+  // Whether the subject's key signs is not to be seen from a dry run: it is taken as it was said.
+  if (authority !== undefined && !call.provesPossession) {
+    const denial = possessionFault({ principal: call.principal ?? anonymous }, authority.capability);
+    if (denial !== undefined) return denial;
   }
   const byName = decideByName(
     request,
     { ...permissionsOf(call), principal: principalOf(call, authority), authority },
-    mode,
+    policyMode,
   );
   if (!byName.allow) return byName.denial;
   const decision = decideCall(byName, tool, args);
@@ -150,6 +159,8 @@ const remedySentences: Readonly<Record<string, string>> = {
   root_untrusted: 'a chain whose root is of an issuer that TALOS_TRUSTED_ISSUERS names',
   not_delegatable: 'a parent that is delegatable',
   possession_unproven: "a request that is signed with the subject's key (HTTP attestation)",
+  subject_mismatch:
+    "a request that is signed with the subject's key (HTTP attestation), or a caller of the subject's name",
   not_yet_valid: 'patience: the capability counts from a later time on',
   revocations_unknown: 'a store that answers',
   rbac_permission_denied: 'a role or key with mcp:invoke where the tool lies',

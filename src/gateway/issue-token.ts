@@ -4,9 +4,8 @@ import type { Secret } from '../config/secret.ts';
 import { TalosError } from '../core/errors.ts';
 import { adminUser, teamDefault } from '../core/principal.ts';
 import { assertPrincipalId, isPlainText, normalPermissions } from '../core/role-rules.ts';
-import { surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import type { RequestFacts } from './caller.ts';
-import { clientIpMember } from './refusal.ts';
 
 export interface TokenRequest {
   readonly principalId: string;
@@ -63,13 +62,12 @@ async function issue(
   if (!isPlainText(teamId) || !isPlainText(sessionId)) throw new TalosError('INVALID_REQUEST');
   const permissions = normalPermissions(request.permissions);
   const issued = await sign({ principalId, teamId, permissions, sessionId, ttlSec });
-  const { method, template } = surfaceOf('admin.auth.token');
   const { eventId } = await recorder.record({
     surfaceId: 'admin.auth.token',
     requestId: facts.requestId,
     outcome: 'success',
     principal: adminUser,
-    http: { method, path: template, statusCode: 200, ...clientIpMember(facts) },
+    http: surfaceHttp('admin.auth.token', 200, facts),
     resource: { type: 'principal', id: principalId },
     meta: { event_type: 'login', token_ttl_sec: ttlSec },
     details: { principal_id: principalId, team_id: teamId, permissions, session_id: sessionId },

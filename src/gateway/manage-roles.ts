@@ -9,7 +9,7 @@ import type { RoleScope } from '../core/role-scope.ts';
 import { uuidv7 } from '../core/uuidv7.ts';
 import { mayGive, type PolicyMode } from '../policy/decide.ts';
 import type { Roles } from '../policy/roles.ts';
-import type { Administer, Administered, AdminRequest } from './administer.ts';
+import type { Administer, Administered, AdminRequest, Change } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
 
@@ -80,8 +80,8 @@ export function createManageRoles(options: ManageRolesOptions): ManageRoles {
     return roles.book();
   }
 
-  async function seen<T>(change: Promise<Administered<T>>): Promise<Administered<T>> {
-    const done = await change;
+  async function make<T>(request: AdminRequest, change: Change<T>): Promise<Administered<T>> {
+    const done = await administer(request, change);
     // The change is made; a gateway that cannot read it now reads it with its next poll.
     await roles.refresh().catch(() => undefined);
     return done;
@@ -97,61 +97,53 @@ export function createManageRoles(options: ManageRolesOptions): ManageRoles {
       return byPrincipal(roles.book().bindings);
     },
     addRole: (request, role) =>
-      seen(
-        administer(request, {
-          surfaceId: 'admin.rbac.roles.create',
-          resource: { type: 'role', id: role.name },
-          async prepare() {
-            const added = newRole(options, request.caller, role, await book());
-            return { companions: { roles: { kind: 'add_role', role: added } }, details: { ...added }, answer: added };
-          },
-        }),
-      ),
+      make(request, {
+        surfaceId: 'admin.rbac.roles.create',
+        resource: { type: 'role', id: role.name },
+        async prepare() {
+          const added = newRole(options, request.caller, role, await book());
+          return { companions: { roles: { kind: 'add_role', role: added } }, details: { ...added }, answer: added };
+        },
+      }),
     deleteRole: (request, roleId) =>
-      seen(
-        administer(request, {
-          surfaceId: 'admin.rbac.roles.delete',
-          resource: { type: 'role', id: roleId },
-          async prepare() {
-            const role = deletable(roleId, await book());
-            return { companions: { roles: { kind: 'delete_role', roleId: role.role_id } }, answer: role };
-          },
-        }),
-      ),
+      make(request, {
+        surfaceId: 'admin.rbac.roles.delete',
+        resource: { type: 'role', id: roleId },
+        async prepare() {
+          const role = deletable(roleId, await book());
+          return { companions: { roles: { kind: 'delete_role', roleId: role.role_id } }, answer: role };
+        },
+      }),
     addBindings: (request, given) =>
-      seen(
-        administer(request, {
-          surfaceId: 'admin.rbac.bindings.create',
-          resource: { type: 'principal', id: given.principal_id },
-          async prepare() {
-            const known = await book();
-            const bindings = newBindings(options, request.caller, given, known);
-            const answer = bindingsOf(given.principal_id, [...withoutThose(known.bindings, bindings), ...bindings]);
-            return {
-              companions: { roles: { kind: 'put_bindings', bindings } },
-              details: { bindings: bindings.map(detailsOf) },
-              answer,
-            };
-          },
-        }),
-      ),
+      make(request, {
+        surfaceId: 'admin.rbac.bindings.create',
+        resource: { type: 'principal', id: given.principal_id },
+        async prepare() {
+          const known = await book();
+          const bindings = newBindings(options, request.caller, given, known);
+          const answer = bindingsOf(given.principal_id, [...withoutThose(known.bindings, bindings), ...bindings]);
+          return {
+            companions: { roles: { kind: 'put_bindings', bindings } },
+            details: { bindings: bindings.map(detailsOf) },
+            answer,
+          };
+        },
+      }),
     deleteBindings: (request, principalId, bindingId) =>
-      seen(
-        administer(request, {
-          surfaceId: 'admin.rbac.bindings.delete',
-          resource: { type: 'principal', id: principalId },
-          async prepare() {
-            const ids = (await book()).bindings
-              .filter(
-                ({ principal_id, binding_id }) =>
-                  principal_id === principalId && (bindingId ?? binding_id) === binding_id,
-              )
-              .map(({ binding_id }) => binding_id);
-            if (ids.length === 0) throw new TalosError('NOT_FOUND', { message: 'There is no such binding.' });
-            return { companions: { roles: { kind: 'delete_bindings', bindingIds: ids } }, answer: ids.length };
-          },
-        }),
-      ),
+      make(request, {
+        surfaceId: 'admin.rbac.bindings.delete',
+        resource: { type: 'principal', id: principalId },
+        async prepare() {
+          const ids = (await book()).bindings
+            .filter(
+              ({ principal_id, binding_id }) =>
+                principal_id === principalId && (bindingId ?? binding_id) === binding_id,
+            )
+            .map(({ binding_id }) => binding_id);
+          if (ids.length === 0) throw new TalosError('NOT_FOUND', { message: 'There is no such binding.' });
+          return { companions: { roles: { kind: 'delete_bindings', bindingIds: ids } }, answer: ids.length };
+        },
+      }),
   };
 }
 

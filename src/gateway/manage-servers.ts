@@ -15,9 +15,8 @@ import { isForbiddenAddress, isPublicAddress } from '../mcp/dial.ts';
 import { type Registry, serverNotFound } from '../mcp/registry.ts';
 import type { ServerTest } from '../mcp/server-test.ts';
 import type { ToolServers } from '../mcp/stored-servers.ts';
-import type { Administer, Administered, AdminRequest } from './administer.ts';
+import { type Administer, type Administered, type AdminRequest, adminDraft } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
-import { adminDraft } from './capabilities.ts';
 
 /** A server without anything that is secret. */
 export interface ServerView {

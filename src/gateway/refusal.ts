@@ -3,7 +3,8 @@ import type { Recorder } from '../audit/recorder.ts';
 import type { EventDraft } from '../core/audit-event.ts';
 import { type Denial, denialCode } from '../core/denial.ts';
 import { errorTable, TalosError } from '../core/errors.ts';
-import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
+import type { SurfaceId } from '../core/surfaces.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 
 /** What a denial says in a record's `meta`. */
@@ -38,14 +39,13 @@ export function createRefuse(recorder: Pick<Recorder, 'record'>): Refuse {
 }
 
 function refusalDraft(surfaceId: SurfaceId, denial: Denial, caller: Caller, facts: RequestFacts): EventDraft {
-  const { method, template } = surfaceOf(surfaceId);
   const statusCode = errorTable[denialCode(denial.reason)].status;
   return {
     surfaceId,
     requestId: facts.requestId,
     outcome: 'denied',
     principal: caller.principal,
-    http: { method, path: template, statusCode, ...clientIpMember(facts) },
+    http: surfaceHttp(surfaceId, statusCode, facts),
     resource: { type: 'surface', id: surfaceId },
     meta: { event_type: 'authorization', ...denialMeta(denial, caller) },
   };

@@ -10,7 +10,7 @@ import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
-import { surfaces } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import { type McpServer, type Registry, serverNotFound, type UpstreamAnswer } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
 import { constraintDenial } from '../policy/constraints.ts';
@@ -19,7 +19,7 @@ import { spendsOf } from '../policy/limits.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { overLimit } from './over-limit.ts';
-import { clientIpMember, type Refuse } from './refusal.ts';
+import type { Refuse } from './refusal.ts';
 
 export interface RelayRequest {
   readonly caller: Caller;
@@ -116,14 +116,13 @@ function record(
   latencyMs: number,
 ) {
   const { caller, facts, serverId, method: rpcMethod, params } = request;
-  const { method, template } = surfaces['mcp.methods.relay'];
   const isFailure = outcome instanceof TalosError || outcome.kind === 'error';
   return recorder.record({
     surfaceId: 'mcp.methods.relay',
     requestId: facts.requestId,
     principal: caller.principal,
     outcome: isFailure ? 'failure' : 'success',
-    http: { method, path: template, statusCode: 200, ...clientIpMember(facts) },
+    http: surfaceHttp('mcp.methods.relay', 200, facts),
     resource: { type: 'server', id: serverId },
     meta: {
       event_type: 'mcp_request',

@@ -4,7 +4,7 @@ import type { Recorder } from '../audit/recorder.ts';
 import { describeError } from '../core/errors.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import { gatewayItself } from '../core/principal.ts';
-import { surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import type { RegistryChange } from '../mcp/registry.ts';
 import type { ToolServers } from '../mcp/stored-servers.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -34,13 +34,12 @@ export function createReloadServers({ toolServers, recorder, log }: ReloadServer
 }
 
 async function record(recorder: Pick<Recorder, 'record'>, { added, changed, removed }: RegistryChange): Promise<void> {
-  const { method, template } = surfaceOf('mcp.servers.reload');
   await recorder.record({
     surfaceId: 'mcp.servers.reload',
     requestId: randomUUID(),
     outcome: 'success',
     principal: gatewayItself,
-    http: { method, path: template, statusCode: 200 },
+    http: surfaceHttp('mcp.servers.reload', 200),
     resource: { type: 'configuration', id: 'servers' },
     meta: {
       event_type: 'configuration',

@@ -6,7 +6,7 @@ import type { Recorder } from '../audit/recorder.ts';
 import { bounds } from '../config/bounds.ts';
 import { describeError } from '../core/errors.ts';
 import { gatewayItself } from '../core/principal.ts';
-import { surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import type { Rotation, SecretStore } from '../storage/secrets.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import type { SecretVault } from './secret-vault.ts';
@@ -60,13 +60,12 @@ async function recordEnd(
   { recorder }: RotationOptions,
   rotation: Pick<Rotation, 'opId' | 'status' | 'targetKekId' | 'scanned' | 'rotated' | 'failed'>,
 ): Promise<void> {
-  const { method, template } = surfaceOf('secrets.rotated');
   await recorder.record({
     surfaceId: 'secrets.rotated',
     requestId: rotation.opId,
     outcome: rotation.status === 'COMPLETED' ? 'success' : 'failure',
     principal: gatewayItself,
-    http: { method, path: template, statusCode: 200 },
+    http: surfaceHttp('secrets.rotated', 200),
     resource: { type: 'rotation', id: rotation.opId },
     meta: {
       event_type: 'administration',

@@ -11,14 +11,15 @@ import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject } from '../core/json.ts';
 import { openTicket, sealTicket, ticketHash } from '../core/sealed-ticket.ts';
-import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
+import type { SurfaceId } from '../core/surfaces.ts';
 import type { PolicyMode } from '../policy/decide.ts';
 import type { EventFilter } from '../storage/events.ts';
 import type { SingleUseStore } from '../storage/single-use.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
 import { type ReadRequest, teamFilter } from './read-events.ts';
-import { clientIpMember, type Refuse } from './refusal.ts';
+import type { Refuse } from './refusal.ts';
 
 export type StreamSurface = Extract<SurfaceId, 'events.stream' | 'events.sse' | 'events.sse.api'>;
 
@@ -146,13 +147,12 @@ function closeDraft(request: OpenStreamRequest, { endedBy, eventsSent, durationM
 }
 
 function sessionDraft({ surfaceId, caller, facts, sessionId }: OpenStreamRequest, statusCode: number) {
-  const { method, template } = surfaceOf(surfaceId);
   return {
     surfaceId,
     requestId: facts.requestId,
     outcome: 'success',
     principal: caller.principal,
-    http: { method, path: template, statusCode, ...clientIpMember(facts) },
+    http: surfaceHttp(surfaceId, statusCode, facts),
     resource: { type: 'session', id: sessionId },
   } as const;
 }
@@ -172,13 +172,12 @@ function filterText(filter: object): string | undefined {
 }
 
 function ticketDraft({ caller, facts }: ReadRequest): EventDraft {
-  const { method, template } = surfaceOf('events.ticket');
   return {
     surfaceId: 'events.ticket',
     requestId: facts.requestId,
     outcome: 'success',
     principal: caller.principal,
-    http: { method, path: template, statusCode: 200, ...clientIpMember(facts) },
+    http: surfaceHttp('events.ticket', 200, facts),
     resource: { type: 'ticket', id: 'events.stream' },
     meta: { event_type: 'ticket_issued', capability_hash: caller.authority?.capability.hash },
   };

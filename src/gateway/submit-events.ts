@@ -11,10 +11,10 @@ import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonScalar, JsonValue } from '../core/json.ts';
 import { anonymous, type Principal, reservedPrincipalIds, teamDefault } from '../core/principal.ts';
-import { gatewayMetaKeys, surfaceOf } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
+import { gatewayMetaKeys } from '../core/surfaces.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
-import { clientIpMember } from './refusal.ts';
 
 /** An event as clients send it. */
 export interface SubmittedEvent {
@@ -97,7 +97,6 @@ function eventDraft(
   erasableKeys: ReadonlySet<string>,
 ): EventDraft {
   const { caller, facts, surfaceId } = request;
-  const { method, template } = surfaceOf(surfaceId);
   const { metadata, erasable } = withCommitments(event.metadata ?? {}, erasableKeys);
   const { meta, details } = splitMetadata(metadata);
   return {
@@ -105,7 +104,7 @@ function eventDraft(
     requestId: facts.requestId,
     outcome: 'success',
     principal: actorOf(event.actor, caller.principal),
-    http: { method, path: template, statusCode: 200, ...clientIpMember(facts) },
+    http: surfaceHttp(surfaceId, 200, facts),
     resource: { type: 'event', id: event.resource ?? event.event_type },
     meta: { ...meta, event_type: event.event_type, action: event.action, submitted_by: submitter(caller.principal) },
     ...(details === undefined ? {} : { details }),

@@ -3,9 +3,10 @@
  * store's changed is asked all the time, in one row; when nobody can say, what is known stays. The configuration wins.
  */
 import { type ManagedServerRules, readManagedServer } from '../config/managed-server.ts';
-import { describeError } from '../core/errors.ts';
+import type { Clock } from '../core/clock.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { ServerBook } from '../core/tool-server.ts';
+import { Poller } from '../shared-state/poller.ts';
 import type { ToolServerStore } from '../storage/tool-servers.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import type { Registry, RegistryChange } from './registry.ts';
@@ -26,19 +27,17 @@ export interface ToolServersOptions extends ManagedServerRules {
   readonly configured: readonly McpServerSpec[];
   readonly store: ToolServerStore;
   readonly registry: Pick<Registry, 'replace'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly log: Log;
   readonly pollMs: number;
 }
 
 /** Resolves when the store was read once; throws `STORE_UNAVAILABLE` when it cannot be. */
 export async function followToolServers(options: ToolServersOptions): Promise<ToolServers> {
-  const { store, registry, log, pollMs } = options;
+  const { store, registry, log } = options;
   let { configured } = options;
   let book: ServerBook = { version: -1, servers: [] };
-  let isLost = false;
   let isClosed = false;
-  let timer: NodeJS.Timeout | undefined;
-  let running: Promise<void> = Promise.resolve();
 
   function apply(): RegistryChange {
     const change = registry.replace([...configured, ...specsOf(book, configured, options)]);
@@ -52,39 +51,20 @@ export async function followToolServers(options: ToolServersOptions): Promise<To
     if (!isClosed) apply();
   }
 
-  // One at a time, so that what was asked first cannot overwrite what was learnt later.
-  function refresh(): Promise<void> {
-    const next = running.catch(() => undefined).then(ask);
-    running = next;
-    return next;
-  }
-
-  async function poll(): Promise<void> {
-    try {
-      await refresh();
-      if (isLost) log.info('the tool servers can be read again');
-      isLost = false;
-    } catch (error) {
-      if (!isLost) log.warn({ reason: describeError(error) }, 'the tool servers cannot be read');
-      isLost = true;
-    }
-    if (!isClosed) timer = setTimeout(poll, pollMs).unref();
-  }
-
-  await refresh();
-  timer = setTimeout(poll, pollMs).unref();
+  const poller = new Poller({ ...options, subject: 'tool servers', ask });
+  await poller.ask();
+  poller.start();
   return {
     configured: () => configured,
     stored: () => book,
-    refresh,
+    refresh: () => poller.refresh(),
     reconfigure(wanted) {
       configured = wanted;
       return apply();
     },
     async close() {
       isClosed = true;
-      clearTimeout(timer);
-      await running.catch(() => undefined);
+      await poller.close();
     },
   };
 }

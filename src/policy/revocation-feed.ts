@@ -6,6 +6,8 @@ import type { VerifiedCapability } from '../core/capability.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Denial, deny } from '../core/denial.ts';
 import type { Revocation } from '../core/revocation.ts';
+import { Poller } from '../shared-state/poller.ts';
+import type { Log } from '../telemetry/telemetry.ts';
 
 /** A revocation and its place in the order of all. */
 interface Numbered extends Revocation {
@@ -15,7 +17,8 @@ interface Numbered extends Revocation {
 export interface RevocationFeedOptions {
   /** The next revocations after this one, oldest first; empty when there are no more. */
   readonly after: (revocationId: number) => Promise<readonly Numbered[]>;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, 'monotonic'>;
+  readonly log: Log;
   readonly pollMs: number;
   /** How long ago the table may have been asked for what is known to count. */
   readonly ageMsMax: number;
@@ -41,14 +44,18 @@ export class RevocationFeed implements Revocations {
   readonly #options: RevocationFeedOptions;
   readonly #revoked = { hash: new Set<string>(), id: new Set<string>() };
   readonly #listeners = new Set<() => void>();
+  readonly #poller: Poller;
   #lastId = 0;
-  #asOfMs = Number.NEGATIVE_INFINITY;
-  #asking: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #isClosed = false;
+  #hasNews = false;
 
   constructor(options: RevocationFeedOptions) {
     this.#options = options;
+    this.#poller = new Poller({
+      ...options,
+      subject: 'revocations',
+      ask: () => this.#askAll(),
+      onAnswer: () => this.#tell(),
+    });
   }
 
   /** How many revocations are known. */
@@ -58,15 +65,13 @@ export class RevocationFeed implements Revocations {
 
   /** Asks once, and from then on again and again. Rejects when the first answer does not come. */
   async start(): Promise<void> {
-    await this.#ask();
-    this.#schedule();
+    await this.#poller.ask();
+    this.#poller.start();
   }
 
   /** Resolves when what was committed before is known, or cannot be known now. */
   async asked(): Promise<void> {
-    // A question that is under way may have been asked too early.
-    await this.#asking?.catch(() => undefined);
-    await this.#askQuietly();
+    await this.#poller.refresh().catch(toGrowOld);
   }
 
   denialOf({ links }: VerifiedCapability): Denial | undefined {
@@ -77,7 +82,7 @@ export class RevocationFeed implements Revocations {
   }
 
   async freshened(): Promise<void> {
-    if (!this.#isFresh()) await this.#askQuietly();
+    if (!this.#isFresh()) await this.#poller.ask().catch(toGrowOld);
   }
 
   onRevoked(listener: () => void): () => void {
@@ -86,46 +91,32 @@ export class RevocationFeed implements Revocations {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    clearTimeout(this.#timer);
-    await this.#asking?.catch(() => undefined);
+    await this.#poller.close();
   }
 
   #isFresh(): boolean {
-    return this.#options.clock.monotonic() - this.#asOfMs <= this.#options.ageMsMax;
-  }
-
-  #schedule(): void {
-    if (this.#isClosed) return;
-    this.#timer = setTimeout(() => void this.#askQuietly().then(() => this.#schedule()), this.#options.pollMs);
-  }
-
-  /** A failure needs no handling: what is known grows old, and that is what counts. */
-  async #askQuietly(): Promise<void> {
-    await this.#ask().catch(() => undefined);
-  }
-
-  #ask(): Promise<void> {
-    this.#asking ??= this.#askAll().finally(() => {
-      this.#asking = undefined;
-    });
-    return this.#asking;
+    return this.#poller.ageMs <= this.#options.ageMsMax;
   }
 
   async #askAll(): Promise<void> {
-    // The answer tells of what was committed before the question.
-    const askedAtMs = this.#options.clock.monotonic();
-    let isNews = false;
     for (;;) {
       const revocations = await this.#options.after(this.#lastId);
       for (const { kind, value, revocationId } of revocations) {
         this.#revoked[kind].add(value);
         this.#lastId = revocationId;
       }
-      if (revocations.length === 0) break;
-      isNews = true;
+      if (revocations.length === 0) return;
+      this.#hasNews = true;
     }
-    this.#asOfMs = askedAtMs;
-    if (isNews) for (const listener of this.#listeners) listener();
+  }
+
+  // Only now, because whoever hears of it asks what is known.
+  #tell(): void {
+    if (!this.#hasNews) return;
+    this.#hasNews = false;
+    for (const listener of this.#listeners) listener();
   }
 }
+
+/** A failure needs no handling: what is known grows old, and that is what counts. */
+function toGrowOld(): void {}

@@ -3,9 +3,9 @@
  * is known is believed for `ageMsMax` and then no more: without roles nothing is allowed by them.
  */
 import type { Clock } from '../core/clock.ts';
-import { describeError } from '../core/errors.ts';
 import type { BearerPrincipal } from '../core/principal.ts';
 import { builtInRoles, type Role, type RoleBinding, type RoleBook } from '../core/role.ts';
+import { Poller } from '../shared-state/poller.ts';
 import type { RoleStore } from '../storage/rbac.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import type { Grant, RoleView } from './grants.ts';
@@ -28,58 +28,27 @@ export interface RolesOptions {
 
 /** Resolves when the roles were read once; throws `STORE_UNAVAILABLE` when they cannot be. */
 export async function startRoles(options: RolesOptions): Promise<Roles> {
-  const { store, clock, log, pollMs, ageMsMax } = options;
+  const { store, ageMsMax } = options;
   let book: RoleBook = { version: -1, roles: [], bindings: [] };
   let byPrincipal: ReadonlyMap<string, readonly BoundGrant[]> = new Map();
-  let askedAtMs = Number.NEGATIVE_INFINITY;
-  let isLost = false;
-  let isClosed = false;
-  let timer: NodeJS.Timeout | undefined;
-  let running: Promise<void> = Promise.resolve();
 
   async function ask(): Promise<void> {
-    const startedAtMs = clock.monotonic();
-    if ((await store.version()) !== book.version) {
-      book = await store.load();
-      byPrincipal = compile(book);
-    }
-    askedAtMs = startedAtMs;
+    if ((await store.version()) === book.version) return;
+    book = await store.load();
+    byPrincipal = compile(book);
   }
 
-  // One at a time, so that what was asked first cannot overwrite what was learnt later.
-  function refresh(): Promise<void> {
-    const next = running.catch(() => undefined).then(ask);
-    running = next;
-    return next;
-  }
-
-  async function poll(): Promise<void> {
-    try {
-      await refresh();
-      if (isLost) log.info('the roles can be read again');
-      isLost = false;
-    } catch (error) {
-      if (!isLost) log.warn({ reason: describeError(error) }, 'the roles cannot be read');
-      isLost = true;
-    }
-    if (!isClosed) timer = setTimeout(poll, pollMs).unref();
-  }
-
-  await refresh();
-  timer = setTimeout(poll, pollMs).unref();
-
+  const poller = new Poller({ ...options, subject: 'roles', ask });
+  await poller.ask();
+  poller.start();
   return {
     grantsOf({ id, teamId }: BearerPrincipal) {
-      if (clock.monotonic() - askedAtMs > ageMsMax) return undefined;
+      if (poller.ageMs > ageMsMax) return undefined;
       return (byPrincipal.get(id) ?? []).filter(({ team }) => team === undefined || team === teamId);
     },
     book: () => book,
-    refresh,
-    async close() {
-      isClosed = true;
-      clearTimeout(timer);
-      await running.catch(() => undefined);
-    },
+    refresh: () => poller.refresh(),
+    close: () => poller.close(),
   };
 }
 

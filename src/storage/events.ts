@@ -85,7 +85,8 @@ export function createEventReader(pool: pg.Pool): EventReader {
   };
 }
 
-interface Row {
+/** A record as the database gives it. */
+export interface EventRow {
   readonly seq: string;
   readonly event_id: string;
   readonly canon: string;
@@ -94,7 +95,7 @@ interface Row {
   readonly erasable?: Readonly<Record<string, string>> | null;
 }
 
-const columns = 'seq, event_id, canon, leaf_hash, details';
+export const eventColumns = 'seq, event_id, canon, leaf_hash, details';
 const erasableColumn =
   '(SELECT json_object_agg(key, value) FROM log_erasable v WHERE v.event_id = audit_event.event_id) AS erasable';
 
@@ -104,13 +105,13 @@ async function list(pool: pg.Pool, page: EventPage): Promise<{ events: StoredEve
   if (page.before !== undefined) conditions.push(`seq < ${firstSeqFrom(splitId(page.before), '>=', values)}`);
   if (page.after !== undefined) conditions.push(`seq >= ${firstSeqFrom(splitId(page.after), '>', values)}`);
   values.push(page.limit + 1);
-  const rows = await read<Row>(
+  const rows = await read<EventRow>(
     pool,
-    `SELECT ${columns}, ${erasableColumn} FROM audit_event ${where(conditions)}
+    `SELECT ${eventColumns}, ${erasableColumn} FROM audit_event ${where(conditions)}
       ORDER BY seq ${page.after === undefined ? 'DESC' : 'ASC'} LIMIT $${values.length}`,
     values,
   );
-  return { events: rows.slice(0, page.limit).map(stored), hasMore: rows.length > page.limit };
+  return { events: rows.slice(0, page.limit).map(storedEvent), hasMore: rows.length > page.limit };
 }
 
 async function get(
@@ -120,12 +121,12 @@ async function get(
 ): Promise<StoredEvent | undefined> {
   const values: unknown[] = [eventId];
   const conditions = ['event_id = $1', ...filterConditions(filter, values)];
-  const rows = await read<Row>(
+  const rows = await read<EventRow>(
     pool,
-    `SELECT ${columns}, ${erasableColumn} FROM audit_event ${where(conditions)}`,
+    `SELECT ${eventColumns}, ${erasableColumn} FROM audit_event ${where(conditions)}`,
     values,
   );
-  return rows[0] === undefined ? undefined : stored(rows[0]);
+  return rows[0] === undefined ? undefined : storedEvent(rows[0]);
 }
 
 // The first millisecond, in whole days, that no id can hold.
@@ -158,16 +159,16 @@ async function records(pool: pg.Pool, part: LogPart): Promise<StoredEvent[]> {
   const { filter, firstSeq, endSeq, limit, bytesMax = bounds.recordsPageBytesMax } = part;
   const values: unknown[] = [firstSeq, endSeq ?? null, limit, bytesMax];
   const conditions = ['seq >= $1', '($2::bigint IS NULL OR seq < $2)', ...filterConditions(filter, values)];
-  const rows = await read<Row>(
+  const rows = await read<EventRow>(
     pool,
-    `SELECT ${columns} FROM (
-       SELECT ${columns}, sum(bytes) OVER (ORDER BY seq) - bytes AS bytes_before FROM (
-         SELECT ${columns}, octet_length(canon) + coalesce(octet_length(details), 0) AS bytes FROM audit_event
+    `SELECT ${eventColumns} FROM (
+       SELECT ${eventColumns}, sum(bytes) OVER (ORDER BY seq) - bytes AS bytes_before FROM (
+         SELECT ${eventColumns}, octet_length(canon) + coalesce(octet_length(details), 0) AS bytes FROM audit_event
           ${where(conditions)} ORDER BY seq LIMIT $3) AS page) AS measured
       WHERE bytes_before < $4 ORDER BY seq`,
     values,
   );
-  return rows.map(stored);
+  return rows.map(storedEvent);
 }
 
 async function canons(pool: pg.Pool, first: number, size: number): Promise<string[]> {
@@ -179,7 +180,7 @@ async function canons(pool: pg.Pool, first: number, size: number): Promise<strin
   return rows.map((row) => row.canon);
 }
 
-function stored(row: Row): StoredEvent {
+export function storedEvent(row: EventRow): StoredEvent {
   return {
     seq: Number(row.seq),
     eventId: row.event_id,

@@ -6,7 +6,7 @@ import type pg from 'pg';
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { isUuidv7 } from '../core/uuidv7.ts';
 import { read } from './db.ts';
-import type { StoredEvent } from './events.ts';
+import { type EventRow, eventColumns, type StoredEvent, storedEvent } from './events.ts';
 
 export interface IntentStore {
   /**
@@ -20,14 +20,6 @@ export function createIntentStore(pool: pg.Pool): IntentStore {
   return { claimOrphans: (writerId, silentMs, abandoned) => claimOrphans(pool, writerId, silentMs, abandoned) };
 }
 
-interface Row {
-  readonly seq: string;
-  readonly event_id: string;
-  readonly canon: string;
-  readonly leaf_hash: Buffer;
-  readonly details: string | null;
-}
-
 // A bound on the work of one round; the next round takes the next ones.
 const claimsMax = 500;
 
@@ -37,7 +29,7 @@ async function claimOrphans(
   silentMs: number,
   abandoned: ReadonlySet<string>,
 ): Promise<StoredEvent[]> {
-  const rows = await read<Row>(
+  const rows = await read<EventRow>(
     pool,
     `WITH orphan AS (
        SELECT intent_id FROM log_intent
@@ -48,16 +40,10 @@ async function claimOrphans(
      claimed AS (
        UPDATE log_intent SET writer_id = $1 FROM orphan WHERE log_intent.intent_id = orphan.intent_id
        RETURNING log_intent.intent_id)
-     SELECT seq, event_id, canon, leaf_hash, details FROM audit_event JOIN claimed ON event_id = intent_id ORDER BY seq`,
+     SELECT ${eventColumns} FROM audit_event JOIN claimed ON event_id = intent_id ORDER BY seq`,
     [writerId, silentMs, [...abandoned]],
   );
-  return rows.map((row) => ({
-    seq: Number(row.seq),
-    eventId: row.event_id,
-    canon: row.canon,
-    leafHash: row.leaf_hash,
-    details: row.details,
-  }));
+  return rows.map(storedEvent);
 }
 
 /** SQL that opens the intents of a batch in the name of their writer. */

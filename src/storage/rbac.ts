@@ -5,6 +5,7 @@ import type { Role, RoleBinding, RoleBook } from '../core/role.ts';
 import type { RoleChange } from '../core/role-change.ts';
 import type { RoleScope } from '../core/role-scope.ts';
 import { read } from './db.ts';
+import { countUpSql, readVersion, versionSql } from './state-version.ts';
 
 /** All throw `STORE_UNAVAILABLE`. */
 export interface RoleStore {
@@ -13,10 +14,8 @@ export interface RoleStore {
   readonly load: () => Promise<RoleBook>;
 }
 
-const versionSql = "SELECT version FROM state_version WHERE topic = 'roles'";
-
 // One statement, so that all of it is of one moment.
-const loadSql = `SELECT (${versionSql}) AS version,
+const loadSql = `SELECT (${versionSql('roles')}) AS version,
   (SELECT coalesce(json_agg(r ORDER BY r.name), '[]') FROM rbac_role r) AS roles,
   (SELECT coalesce(json_agg(b ORDER BY b.principal_id, b.binding_id), '[]') FROM rbac_binding b) AS bindings`;
 
@@ -39,10 +38,7 @@ interface BindingRow {
 
 export function createRoleStore(pool: pg.Pool): RoleStore {
   return {
-    async version() {
-      const [row] = await read<{ version: string }>(pool, versionSql);
-      return Number(row?.version);
-    },
+    version: () => readVersion(pool, 'roles'),
     async load() {
       const [row] = await read<{ version: string; roles: RoleRow[]; bindings: BindingRow[] }>(pool, loadSql);
       if (row === undefined) throw new Error('The store gave no roles.');
@@ -79,7 +75,7 @@ function bindingOf({
 export function changeRoles(events: readonly PreparedEvent[]): string {
   const changes = events.flatMap(({ companions }) => companions?.roles ?? []);
   if (changes.length === 0) return '';
-  return `${changes.map(changeSql).join('')}UPDATE state_version SET version = version + 1 WHERE topic = 'roles';`;
+  return `${changes.map(changeSql).join('')}${countUpSql('roles')};`;
 }
 
 // None of these statements may fail whatever the tables hold: records of others commit with them.

@@ -4,6 +4,7 @@ import type { PreparedEvent } from '../core/audit-event.ts';
 import type { Envelope } from '../core/envelope.ts';
 import type { SealedSecret, SecretChange } from '../core/secret-change.ts';
 import { read } from './db.ts';
+import { countUpSql, readVersion } from './state-version.ts';
 
 /** What may be shown of a secret. */
 export interface SecretSummary {
@@ -63,7 +64,7 @@ interface RotationRow {
 }
 
 const sealedColumns = 'name, secret_id, wrapped_key, envelope';
-const countUp = "UPDATE state_version SET version = version + 1 WHERE topic = 'secrets'";
+const countUp = countUpSql('secrets');
 
 export function createSecretStore(pool: pg.Pool): SecretStore {
   return {
@@ -72,10 +73,7 @@ export function createSecretStore(pool: pg.Pool): SecretStore {
       const [row] = await read<SecretRow>(pool, `SELECT ${sealedColumns} FROM secret WHERE name = $1`, [name]);
       return row === undefined ? undefined : sealedOf(row);
     },
-    async version() {
-      const [row] = await read<{ version: string }>(pool, "SELECT version FROM state_version WHERE topic = 'secrets'");
-      return Number(row?.version);
-    },
+    version: () => readVersion(pool, 'secrets'),
     async after(after, limit) {
       const text = `SELECT ${sealedColumns} FROM secret WHERE name > $1 ORDER BY name LIMIT $2`;
       return (await read<SecretRow>(pool, text, [after, limit])).map(sealedOf);

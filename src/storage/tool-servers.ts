@@ -4,6 +4,7 @@ import type { PreparedEvent } from '../core/audit-event.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { ServerBook, ServerChange, StoredServer } from '../core/tool-server.ts';
 import { read } from './db.ts';
+import { countUpSql, readVersion, versionSql } from './state-version.ts';
 
 /** Both throw `STORE_UNAVAILABLE`. */
 export interface ToolServerStore {
@@ -12,10 +13,8 @@ export interface ToolServerStore {
   readonly load: () => Promise<ServerBook>;
 }
 
-const versionSql = "SELECT version FROM state_version WHERE topic = 'tool_servers'";
-
 // One statement, so that all of it is of one moment.
-const loadSql = `SELECT (${versionSql}) AS version,
+const loadSql = `SELECT (${versionSql('tool_servers')}) AS version,
   (SELECT coalesce(json_agg(s ORDER BY s.server_id COLLATE "C"), '[]') FROM tool_server s) AS servers`;
 
 interface ServerRow {
@@ -28,10 +27,7 @@ interface ServerRow {
 
 export function createToolServerStore(pool: pg.Pool): ToolServerStore {
   return {
-    async version() {
-      const [row] = await read<{ version: string }>(pool, versionSql);
-      return Number(row?.version);
-    },
+    version: () => readVersion(pool, 'tool_servers'),
     async load() {
       const [row] = await read<{ version: string; servers: ServerRow[] }>(pool, loadSql);
       if (row === undefined) throw new Error('The store gave no tool servers.');
@@ -54,7 +50,7 @@ function serverOf({ server_id, fields, version, created_at, updated_at }: Server
 export function changeToolServers(events: readonly PreparedEvent[]): string {
   const changes = events.flatMap(({ companions }) => companions?.toolServers ?? []);
   if (changes.length === 0) return '';
-  return `${changes.map(changeSql).join('')}UPDATE state_version SET version = version + 1 WHERE topic = 'tool_servers';`;
+  return `${changes.map(changeSql).join('')}${countUpSql('tool_servers')};`;
 }
 
 // None of these statements may fail whatever the table holds: records of others commit with them.

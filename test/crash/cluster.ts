@@ -31,20 +31,22 @@ export interface Node {
   readonly logs: (() => string)[];
 }
 
-export interface Cluster {
-  readonly store: EmbeddedPostgres;
+export interface Gateways {
   readonly nodes: readonly Node[];
   readonly upstream: Upstream;
   /** Starts the gateway again until it is ready. */
   readonly start: (node: Node) => Promise<void>;
+}
+
+export interface Cluster extends Gateways {
+  readonly store: EmbeddedPostgres;
   /** What `pg_ctl stop -m immediate` does: the server ends at once and recovers from its log when it is started again. */
   readonly crashStore: () => Promise<void>;
 }
 
 export const toolServer = 'tested';
-const gateways = 4;
 
-export async function startCluster(): Promise<Cluster> {
+export async function startCluster(count = 4): Promise<Cluster> {
   const folder = await openFolder();
   const store = await startEmbeddedPostgres({
     dataDir: join(folder, 'store'),
@@ -52,14 +54,36 @@ export async function startCluster(): Promise<Cluster> {
     log: () => undefined,
   });
   later(() => store.stop());
+  async function crashStore(): Promise<void> {
+    const [row] = (await query(
+      store.connection,
+      "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int AS pid",
+    )) as { pid: number }[];
+    process.kill(row?.pid ?? 0, 'SIGQUIT');
+  }
+
+  return { ...(await startGateways({ folder, count, database: () => socketUrl(store.connection) })), store, crashStore };
+}
+
+export interface GatewaysOptions {
+  /** Where each gateway has its own folder. */
+  readonly folder: string;
+  readonly count: number;
+  /** Where the database is just then; without it each gateway has an embedded store in its folder. */
+  readonly database?: () => string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export async function startGateways({ folder, count, database, env }: GatewaysOptions): Promise<Gateways> {
   const upstream = await startUpstream({
     tools: ['write', 'read'].map((name) => toolNamed(name) as JsonObject),
     calls: { write: echo, read: echo },
   });
   later(() => upstream.close());
-  const env = await commonEnvironment(folder, upstream);
-  const nodes = await Promise.all(Array.from({ length: gateways }, (_, index) => makeNode(`gateway-${index + 1}`)));
-  const urlOf = ({ proxy }: Node) => proxy.urlOf(socketUrl(store.connection));
+  const common = { ...(await commonEnvironment(folder, upstream)), ...env };
+  const nodes = await Promise.all(Array.from({ length: count }, (_, index) => makeNode(`gateway-${index + 1}`)));
+  const storeOf = ({ proxy }: Node): Record<string, string> =>
+    database === undefined ? {} : { DATABASE_URL: proxy.urlOf(database()) };
 
   async function start(node: Node): Promise<void> {
     const dataDir = join(folder, node.name);
@@ -68,7 +92,7 @@ export async function startCluster(): Promise<Cluster> {
     for (;;) {
       const started = await startGatewayProcess({
         cwd: dataDir,
-        env: { ...env, TALOS_DATA_DIR: dataDir, DATABASE_URL: urlOf(node) },
+        env: { ...common, TALOS_DATA_DIR: dataDir, ...storeOf(node) },
       }).catch(() => undefined);
       if (started === undefined) {
         await delay(200);
@@ -82,17 +106,9 @@ export async function startCluster(): Promise<Cluster> {
     }
   }
 
-  async function crashStore(): Promise<void> {
-    const [row] = (await query(
-      store.connection,
-      "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int AS pid",
-    )) as { pid: number }[];
-    process.kill(row?.pid ?? 0, 'SIGQUIT');
-  }
-
   // One after the other: the first one makes the key of the log.
   for (const node of nodes) await start(node);
-  return { store, nodes, upstream, start, crashStore };
+  return { nodes, upstream, start };
 }
 
 async function commonEnvironment(folder: string, upstream: Upstream): Promise<Record<string, string>> {

@@ -4,23 +4,15 @@
  * clients were told. TALOS_CRASH_SECONDS says for how long; on a slow machine it goes on, for no more than three times as long,
  * until enough has happened. TALOS_CRASH_SEED repeats the choices of a run.
  */
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
-import { type Reconciler, type ReconcilerOptions, startReconciler } from '../../src/audit/reconciler.ts';
-import { createRecorder } from '../../src/audit/recorder.ts';
-import { systemClock } from '../../src/core/clock.ts';
-import type { DatabaseAddress } from '../../src/storage/db.ts';
-import { openReadPool } from '../../src/storage/db.ts';
-import { createIntentStore } from '../../src/storage/intents.ts';
-import { createLogWriter } from '../../src/storage/log.ts';
-import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { cleanUp, query } from '../support/embedded.ts';
 import { checkLog } from '../support/log-checker.ts';
 import { type Cluster, startCluster } from './cluster.ts';
 import { dice } from './dice.ts';
 import { type FaultCounts, startFaults } from './faults.ts';
 import { type Ledger, startLoad } from './load.ts';
+import { closeOpenIntents, endGateways, openReconciler } from './settle.ts';
 import { judge, type Verdict } from './verdict.ts';
 
 afterEach(cleanUp, 60_000);
@@ -79,49 +71,6 @@ function isEnough({ acknowledged }: Ledger, { killsInTransaction, ambiguous }: F
 function zombiesEnded({ nodes }: Cluster): number {
   const texts = nodes.flatMap(({ logs }) => logs.map((text) => text()));
   return texts.reduce((count, text) => count + text.split('stood still while it held the log').length - 1, 0);
-}
-
-/** As an operator ends them: they finish what they have and leave by themselves. */
-async function endGateways({ nodes }: Cluster): Promise<void> {
-  const codes = await Promise.all(
-    nodes.map(async ({ child }) => {
-      if (child === undefined) return undefined;
-      const exited = once(child, 'exit');
-      child.kill('SIGTERM');
-      return (await exited)[0] as unknown;
-    }),
-  );
-  expect(codes).toEqual(nodes.map(() => 0));
-}
-
-/** What a gateway does with the intents of others that fell silent; here it knows that nobody is left. */
-async function closeOpenIntents(address: DatabaseAddress): Promise<number> {
-  const { reconcile, close } = openReconciler(address, { intervalMs: 3_600_000, silentMs: 0 });
-  let closed = 0;
-  for (let round = -1; round !== 0; closed += round) round = await reconcile(0);
-  await close();
-  return closed;
-}
-
-function openReconciler(
-  address: DatabaseAddress,
-  times: Pick<ReconcilerOptions, 'intervalMs' | 'silentMs'>,
-): Pick<Reconciler, 'reconcile' | 'close'> {
-  const pool = openReadPool(address);
-  const writer = createLogWriter(address);
-  const telemetry = createTelemetry({ level: 'silent' });
-  const recorder = createRecorder({ writer, clock: systemClock, telemetry });
-  const { writerId } = writer;
-  const intents = createIntentStore(pool);
-  const reconciler = startReconciler({ ...times, intents, writerId, recorder, log: telemetry.log });
-  return {
-    reconcile: reconciler.reconcile,
-    async close() {
-      await reconciler.close();
-      await recorder.close();
-      await pool.end();
-    },
-  };
 }
 
 interface Run {

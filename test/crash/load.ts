@@ -2,7 +2,7 @@
 import { Agent, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
-import { type Cluster, type Node, toolServer } from './cluster.ts';
+import { type Gateways, type Node, toolServer } from './cluster.ts';
 import type { Dice } from './dice.ts';
 
 /** What a client is told of a record of its own. */
@@ -60,7 +60,7 @@ const answerTimeoutMs = 6_000;
 // After the end of the load: by then everything has recovered.
 const patienceMs = 60_000;
 
-export function startLoad(cluster: Cluster, dice: Dice): Load {
+export function startLoad(cluster: Gateways, dice: Dice): Load {
   const ledger: Ledger = {
     groups: [],
     calls: [],
@@ -91,7 +91,7 @@ export function startLoad(cluster: Cluster, dice: Dice): Load {
 }
 
 interface Context {
-  readonly cluster: Cluster;
+  readonly cluster: Gateways;
   readonly dice: Dice;
   readonly ledger: Ledger;
   readonly agent: Agent;

@@ -452,7 +452,16 @@ describe('lists', () => {
     const { status, body } = await gateway.send('/v1/mcp/servers', { token: 'anybody' });
     expect(status).toBe(200);
     expect(body).toEqual({
-      servers: [{ id: 'tested', name: 'tested', transport: 'http', tags: [], metadata: { upstream: upstream.url } }],
+      servers: [
+        {
+          id: 'tested',
+          name: 'tested',
+          transport: 'http',
+          tags: [],
+          health: 'up',
+          metadata: { upstream: upstream.url },
+        },
+      ],
     });
   });
 

@@ -132,6 +132,7 @@ describe('a registry that cannot be understood', () => {
     ['a tool without a name', { tools: [{ tool_server: 'tested' }] }, 'tools[0] needs tool_server and tool_name'],
     ['a tool that is none', { tools: [1] }, 'tools[0] needs tool_server and tool_name'],
     ['another class', { tools: [{ ...tool, tool_class: 'both' }] }, 'must be read or write'],
+    ['no yes or no', { tools: [{ ...tool, requires_idempotency_key: 'yes' }] }, 'must be true or false'],
     ['a tool twice', { tools: [tool, tool] }, 'tested/copies is listed twice'],
     ['one name', { tools: [{ ...tool, path_arguments: 'to' }] }, names],
     ['an empty name', { tools: [{ ...tool, path_arguments: [''] }] }, names],

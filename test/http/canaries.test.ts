@@ -87,7 +87,7 @@ beforeAll(async () => {
     transport: jsonrpc
     headers: { authorization: "Bearer ${canary('upstream-header')}", x-of-variable: "\${SOME_SERVER_TOKEN}", x-stored: "\${secret:stored}" }
   connector: { url: ${upstream.url}, transport: jsonrpc }
-  down: { url: "http://127.0.0.1:9/${canary('upstream-path')}", transport: jsonrpc }
+  down: { url: "http://127.0.0.1:9/?key=${canary('upstream-path')}", transport: jsonrpc }
   local:
     command: ${process.execPath}
     args: [${scriptedStdioProgram}]

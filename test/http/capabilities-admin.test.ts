@@ -249,4 +249,29 @@ describe('why not?', () => {
     const capability = tokenWith({ scope: 'tool:tested', constraints: { bearer: false } });
     expect((await explain({ capability, proves_possession: true })).body['decision']).toBe('allow');
   });
+
+  it('asks for the proof that this gateway asks for', async () => {
+    const { url } = gateway.database;
+    const proving = { ...env, TALOS_BEARER_CAPABILITIES: 'false' };
+    const options = { clock: wallClock(), servers: { tested: upstream.url } };
+    const strict = await startTestGateway({ ...options, env: proving, databaseUrl: () => url });
+    try {
+      const capability = tokenWith({ scope: 'tool:tested', sub: 'alice' });
+      const explainStrictly = async (changes: object) => {
+        const json = { server_id: 'tested', tool_name: 'echo', capability, ...changes };
+        return (await strict.send('/admin/v1/policy/explain', { token, json })).body;
+      };
+      for (const changes of [{}, { principal: { id: 'mallory' } }]) {
+        const body = await explainStrictly(changes);
+        expect(body).toMatchObject({ decision: 'deny', denial: { denial_detail: 'subject_mismatch' } });
+        expect(body['remedies']).toEqual([expect.stringContaining("signed with the subject's key")]);
+      }
+      expect((await call(capability, strict)).status).toBe(401);
+      expect((await explainStrictly({ principal: { id: 'alice' } }))['decision']).toBe('allow');
+      expect((await explainStrictly({ proves_possession: true }))['decision']).toBe('allow');
+      expect((await explain({ capability, principal: { id: 'mallory' } })).body['decision']).toBe('allow');
+    } finally {
+      await strict.stop();
+    }
+  });
 });

@@ -2,14 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { scriptedStdioProgram } from '../support/mcp-processes.ts';
 import { call, failureOf, patience, serverOf, textOf } from '../support/mcp-registry.ts';
-import {
-  mcpScript,
-  type Respond,
-  sendError,
-  sendResult,
-  startScripted,
-  toolNamed,
-} from '../support/mcp-scripted.ts';
+import { mcpScript, type Respond, sendError, sendResult, startScripted, toolNamed } from '../support/mcp-scripted.ts';
 
 const quick = { upstreamCircuitMinMs: 50, upstreamCircuitMaxMs: 200, upstreamListTimeoutMs: 300 };
 /** Probes come so late that no test sees one. */

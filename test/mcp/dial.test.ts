@@ -100,7 +100,10 @@ describe('a server that may have public addresses alone', () => {
       const { server } = serverOf({ transport: 'jsonrpc', url: 'http://innocent.example/', publicOnly: true });
       const error = await failureOf(call(server, 'any'));
       expect(error).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', dispatched: false });
-      expect(error.cause).toMatchObject({ name: 'ForbiddenAddress', message: expect.stringContaining('allow_private') });
+      expect(error.cause).toMatchObject({
+        name: 'ForbiddenAddress',
+        message: expect.stringContaining('allow_private'),
+      });
     },
   );
 

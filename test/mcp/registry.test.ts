@@ -25,7 +25,14 @@ describe('the registry', () => {
       { id: 'alpha', name: 'A', transport: 'stdio', command: 'secret', args: ['secret'], env: { TOKEN: 'secret' } },
     ]);
     expect(registry.servers()).toEqual([
-      { id: 'zeta', name: 'Z', transport: 'http', tags: ['a'], upstream: 'https://example.com:8443/mcp', health: 'unknown' },
+      {
+        id: 'zeta',
+        name: 'Z',
+        transport: 'http',
+        tags: ['a'],
+        upstream: 'https://example.com:8443/mcp',
+        health: 'unknown',
+      },
       { id: 'alpha', name: 'A', transport: 'stdio', tags: [], health: 'unknown' },
     ]);
   });

@@ -5,9 +5,12 @@ import type { Revocation } from '../../src/core/revocation.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import type { CapabilityVerifier } from '../../src/policy/capability-verifier.ts';
 import { RevocationFeed } from '../../src/policy/revocation-feed.ts';
+import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { authorityOfToken, standingClock, verifierAt } from '../support/authority.ts';
 import { childToken, holders, rootToken } from '../support/delegation.ts';
 import { goodClaims, jwsOf, testNowSec, tokenWith } from '../support/issuer.ts';
+
+const { log } = createTelemetry({ level: 'silent' });
 
 /** A table of revocations that can be slow or away. */
 class Table {
@@ -29,7 +32,7 @@ class Table {
 async function setUp() {
   const table = new Table();
   const clock = standingClock();
-  const feed = new RevocationFeed({ after: table.after, clock, pollMs: 3_600_000, ageMsMax: 1_000 });
+  const feed = new RevocationFeed({ after: table.after, clock, log, pollMs: 3_600_000, ageMsMax: 1_000 });
   await feed.asked();
   return { table, clock, feed, verifier: verifierAt(clock, { revocations: feed }) };
 }
@@ -138,7 +141,7 @@ describe('what is known', () => {
     const clock = standingClock();
     let answer: (rows: []) => void = () => undefined;
     const after = () => new Promise<[]>((resolve) => (answer = resolve));
-    const feed = new RevocationFeed({ after, clock, pollMs: 3_600_000, ageMsMax: 1_000 });
+    const feed = new RevocationFeed({ after, clock, log, pollMs: 3_600_000, ageMsMax: 1_000 });
     const { capability } = await authorityOfToken(tokenWith({ exp: testNowSec + 9_000 }));
     const asked = feed.asked();
     await Promise.resolve();
@@ -151,7 +154,7 @@ describe('what is known', () => {
   it('does not start without an answer', async () => {
     const table = new Table();
     table.isAway = true;
-    const feed = new RevocationFeed({ after: table.after, clock: standingClock(), pollMs: 1, ageMsMax: 1_000 });
+    const feed = new RevocationFeed({ after: table.after, clock: standingClock(), log, pollMs: 1, ageMsMax: 1_000 });
     await expect(feed.start()).rejects.toThrow('the store is away');
     await feed.close();
   });

@@ -4,22 +4,13 @@ import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startReconciler } from '../../src/audit/reconciler.ts';
-import { createRecorder } from '../../src/audit/recorder.ts';
-import { systemClock } from '../../src/core/clock.ts';
-import { openReadPool } from '../../src/storage/db.ts';
-import { createIntentStore } from '../../src/storage/intents.ts';
-import { createLogWriter } from '../../src/storage/log.ts';
-import { createTelemetry } from '../../src/telemetry/telemetry.ts';
+import { closeIntents } from '../support/dead-gateways.ts';
 import type { Answer } from '../support/gateway.ts';
 import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
 import { checkLog } from '../support/log-checker.ts';
 import type { Received } from '../support/mcp-scripted.ts';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
-
-// As long as a writer may be silent here; in a gateway it is a minute.
-const silentMs = 500;
 
 let folder: string;
 let database: TestDatabase;
@@ -74,21 +65,6 @@ function call({ send }: GatewayProcess, key: string, tool = 'act'): Promise<Answ
 const reached = (key: string) => upstream.calls.filter(({ args }) => args['key'] === key).length;
 const isReplay = ({ headers }: Answer) => headers.get('idempotent-replayed') === 'true';
 
-/** What another gateway does some time after one has died. Resolves with how many intents it closed. */
-async function closeIntents(count: number): Promise<void> {
-  const pool = openReadPool(database);
-  const writer = createLogWriter(database);
-  const telemetry = createTelemetry({ level: 'silent' });
-  const recorder = createRecorder({ writer, clock: systemClock, telemetry });
-  const options = { intents: createIntentStore(pool), writerId: writer.writerId, recorder, log: telemetry.log };
-  const reconciler = startReconciler({ ...options, intervalMs: 3_600_000, silentMs });
-  let closed = 0;
-  await expect.poll(async () => (closed += await reconciler.reconcile(silentMs)), { timeout: 20_000 }).toBe(count);
-  await reconciler.close();
-  await recorder.close();
-  await pool.end();
-}
-
 describe('two gateways', { timeout: 60_000 }, () => {
   it('make one call of many that come to both at once', async () => {
     const answers = await Promise.all(Array.from({ length: 40 }, (_, n) => call(n % 2 ? first : second, 'crowd')));
@@ -129,7 +105,7 @@ describe('a gateway that is killed', { timeout: 90_000 }, () => {
     first.child.kill('SIGKILL');
     expect(await lost).toBe('cut off');
     expect((await call(second, 'lost', 'slow')).body['code']).toBe('IDEMPOTENCY_IN_FLIGHT');
-    await closeIntents(1);
+    await closeIntents(database, 1);
 
     first = await start();
     const records = await checkLog(database);
@@ -152,7 +128,7 @@ describe('a gateway that is killed', { timeout: 90_000 }, () => {
     const late = call(first, 'late', 'slow');
     await expect.poll(() => waiting.length, { timeout: 20_000 }).toBe(1);
     first.child.kill('SIGSTOP');
-    await closeIntents(1);
+    await closeIntents(database, 1);
     for (const { received, response } of waiting.splice(0)) void echo(received, response);
     first.child.kill('SIGCONT');
     expect((await late).status).toBe(200);

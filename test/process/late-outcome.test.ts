@@ -9,25 +9,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fsck } from '../../src/audit/fsck/fsck.ts';
-import { startReconciler } from '../../src/audit/reconciler.ts';
-import { createRecorder } from '../../src/audit/recorder.ts';
-import { systemClock } from '../../src/core/clock.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { openReadPool } from '../../src/storage/db.ts';
-import { createIntentStore } from '../../src/storage/intents.ts';
-import { createLogWriter } from '../../src/storage/log.ts';
 import { openLogSnapshot } from '../../src/storage/log-snapshot.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
-import { createTelemetry } from '../../src/telemetry/telemetry.ts';
+import { closeIntents } from '../support/dead-gateways.ts';
 import { eventually } from '../support/gateway.ts';
 import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
 import { checkLog } from '../support/log-checker.ts';
 import type { Received } from '../support/mcp-scripted.ts';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
-
-// As long as a writer may be silent here; in a gateway it is a minute.
-const silentMs = 500;
 
 let folder: string;
 let database: TestDatabase;
@@ -70,29 +62,6 @@ function callSlow(requestId: string) {
   });
 }
 
-/** What another gateway does meanwhile. Resolves when it has closed as many intents. */
-async function closeIntents(count: number): Promise<void> {
-  const pool = openReadPool(database);
-  const writer = createLogWriter(database);
-  const telemetry = createTelemetry({ level: 'silent' });
-  const recorder = createRecorder({ writer, clock: systemClock, telemetry });
-  const options = { intents: createIntentStore(pool), writerId: writer.writerId, recorder, log: telemetry.log };
-  const reconciler = startReconciler({ ...options, intervalMs: 3_600_000, silentMs });
-  let closed = 0;
-  await expect
-    .poll(
-      async () => {
-        closed += await reconciler.reconcile(silentMs);
-        return closed;
-      },
-      { timeout: 20_000 },
-    )
-    .toBe(count);
-  await reconciler.close();
-  await recorder.close();
-  await pool.end();
-}
-
 async function fsckFaults(): Promise<unknown[]> {
   const pool = openReadPool(database);
   const snapshot = await openLogSnapshot(database);
@@ -111,7 +80,7 @@ describe('a gateway that was stopped while a tool worked', () => {
     await eventually(() => (waiting.length === calls.length ? true : undefined), 20_000);
     const counted = await countOf();
     gateway.child.kill('SIGSTOP');
-    await closeIntents(calls.length);
+    await closeIntents(database, calls.length);
     for (const { received, response } of waiting.splice(0)) void echo(received, response);
     gateway.child.kill('SIGCONT');
 

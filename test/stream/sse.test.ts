@@ -3,7 +3,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
 import { dumpOf, productionEnv, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { liveToken } from '../support/live-token.ts';
-import { connect, initMessage, leapingClock, openSse, report, type SseClient } from '../support/stream.ts';
+import {
+  connect,
+  initMessage,
+  leapingClock,
+  leapToHeartbeat,
+  openSse,
+  report,
+  type SseClient,
+} from '../support/stream.ts';
 
 const wait = { timeout: 20_000 };
 const clock = leapingClock();
@@ -71,8 +79,7 @@ describe('a stream', () => {
     const [cursor] = await report(development, [{ action: 'unseen' }]);
     await expect
       .poll(async () => {
-        clock.leap(16_000);
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await leapToHeartbeat(clock, () => client.frames.filter(({ comment }) => comment === 'heartbeat').length);
         return client.frames.at(-1);
       }, wait)
       .toEqual({ event: undefined, data: undefined, retry: undefined, id: cursor, comment: 'heartbeat' });

@@ -7,7 +7,7 @@ import { decodeCursor } from '../../src/core/cursor.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
 import { numbered } from '../support/drafts.ts';
 import { cleanUp, dropTemplate, later, startStore, usedFolder } from '../support/embedded.ts';
-import { startTestGateway, type TestGateway, type TestGatewayOptions } from '../support/gateway.ts';
+import { eventually, startTestGateway, type TestGateway, type TestGatewayOptions } from '../support/gateway.ts';
 import { query } from '../support/log-fixture.ts';
 import { socketUrl } from '../support/postgres.ts';
 import { startStoreProxy } from '../support/store-proxy.ts';
@@ -102,11 +102,11 @@ describe('a database that restarts while streams are open', () => {
       },
       // All backends are ended at once, and the log of the database is replayed.
       crash: async () => {
-        const [row] = await query(
-          url,
-          "SELECT pid FROM pg_stat_activity WHERE application_name = 'talos-tail' LIMIT 1",
-        );
-        process.kill(Number(row?.['pid']), 'SIGKILL');
+        const listener = async () => {
+          const text = "SELECT pid FROM pg_stat_activity WHERE application_name = 'talos-tail'";
+          return (await query(url, text))[0]?.['pid'];
+        };
+        process.kill(Number(await eventually(listener, wait.timeout)), 'SIGKILL');
         await expect.poll(startedAt, wait).toBeDefined();
       },
     };

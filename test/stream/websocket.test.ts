@@ -8,7 +8,15 @@ import type { JsonObject } from '../../src/core/json.ts';
 import { productionEnv, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { sendRaw } from '../support/http-raw.ts';
 import { liveToken } from '../support/live-token.ts';
-import { connect, initMessage, leapingClock, report, type StreamClient, watch } from '../support/stream.ts';
+import {
+  connect,
+  initMessage,
+  leapingClock,
+  leapToHeartbeat,
+  report,
+  type StreamClient,
+  watch,
+} from '../support/stream.ts';
 import { describeVectors, vector } from '../support/vectors.ts';
 
 const wait = { timeout: 20_000 };
@@ -129,8 +137,7 @@ describe('a session', () => {
     const [cursor] = await report(development, [{ action: 'unseen' }]);
     await expect
       .poll(async () => {
-        clock.leap(16_000);
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await leapToHeartbeat(clock, () => client.of('heartbeat').length);
         return client.of('heartbeat').at(-1)?.['last_cursor'];
       }, wait)
       .toBe(cursor);
@@ -497,13 +504,7 @@ describeVectors('the contract', () => {
     const client = await watch(development);
     await report(development, [{ action: 'valid' }]);
     await expect.poll(() => actions(client), wait).toEqual(['valid']);
-    await expect
-      .poll(async () => {
-        clock.leap(16_000);
-        await new Promise((resolve) => setTimeout(resolve, 100));
-        return client.of('heartbeat').length;
-      }, wait)
-      .toBeGreaterThan(0);
+    await leapToHeartbeat(clock, () => client.of('heartbeat').length);
     client.send({ type: 'nonsense' });
     const code = await client.closed;
     for (const message of client.messages) expect(check(message), JSON.stringify(message)).toBe(true);

@@ -189,3 +189,10 @@ export function leapingClock(): Clock & { readonly leap: (ms: number) => void } 
     },
   };
 }
+
+/** Leaps to the next heartbeat, of which `count` tells how many there were: one by one, so that nobody seems silent. */
+export async function leapToHeartbeat(clock: { readonly leap: (ms: number) => void }, count: () => number) {
+  const before = count();
+  clock.leap(16_000);
+  await eventually(() => count() > before, 20_000);
+}

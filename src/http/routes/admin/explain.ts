@@ -23,7 +23,7 @@ const Body = Type.Object(
           team_id: Type.Optional(Name),
           permissions: Type.Optional(Type.Array(Name, { maxItems: bounds.permissionsMax })),
         },
-        { ...closed, description: 'Who would call; the subject of the capability when absent.' },
+        { ...closed, description: 'Who would call; when absent, whoever presents the capability.' },
       ),
     ),
     proves_possession: Type.Optional(

@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { JsonObject } from '../../../core/json.ts';
 import { withoutCredentials } from '../../../core/mcp-server.ts';
 import { formatRate } from '../../../core/rate.ts';
+import { secretReference } from '../../../core/secret-reference.ts';
 import type { ManageServers, ServerView } from '../../../gateway/manage-servers.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
@@ -57,7 +58,7 @@ const Fields = Type.Object(
     transport: Type.Optional(Type.Unknown({ description: '`auto`, `http`, `jsonrpc` or `stdio`.' })),
     url: Type.Optional(Type.Unknown()),
     headers: Type.Optional(
-      Type.Unknown({ description: 'By name; each refers to a secret: `Bearer ${secret:github}`.' }),
+      Type.Unknown({ description: `By name; each refers to a secret, such as ${secretReference('github')}.` }),
     ),
     command: Type.Optional(Type.Unknown()),
     args: Type.Optional(Type.Unknown()),

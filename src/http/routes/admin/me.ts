@@ -4,7 +4,7 @@ import type { AuthorizeAction } from '../../../gateway/authorize-action.ts';
 import { whoAmI } from '../../../gateway/who-am-i.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { Scope } from './rbac-schemas.ts';
+import { BindingList } from './rbac-schemas.ts';
 
 const Me = Type.Object({
   id: Type.String(),
@@ -15,15 +15,7 @@ const Me = Type.Object({
   roles: Type.Array(Type.String()),
   permissions: Type.Array(Type.String()),
   effective_permissions: Type.Array(Type.String()),
-  bindings: Type.Array(
-    Type.Object({
-      binding_id: Type.String(),
-      role_id: Type.String(),
-      team_id: Type.Optional(Type.String()),
-      scope: Scope,
-      created_at: Type.Optional(Type.String()),
-    }),
-  ),
+  bindings: BindingList,
   capability_scopes: Type.Array(Type.String(), {
     description: 'Of the capability that came along. While there is one, it alone says what is allowed.',
   }),

@@ -5,7 +5,7 @@ import { roleScopeTypes } from '../../../core/role-scope.ts';
 
 const Name255 = Type.String({ minLength: 1, maxLength: 255 });
 
-export const Scope = Type.Object(
+const Scope = Type.Object(
   {
     scope_type: Type.Enum([...roleScopeTypes]),
     attributes: Type.Record(Type.String(), Type.String({ maxLength: 255 }), { maxProperties: 8 }),
@@ -41,17 +41,19 @@ export const KeptRole = Type.Object({
   built_in: Type.Optional(Type.Boolean()),
 });
 
+export const BindingList = Type.Array(
+  Type.Object({
+    binding_id: Type.String(),
+    role_id: Type.String(),
+    team_id: Type.Optional(Type.String()),
+    scope: Scope,
+    created_at: Type.Optional(Type.String()),
+  }),
+);
+
 export const Bindings = Type.Object({
   principal_id: Type.String(),
-  bindings: Type.Array(
-    Type.Object({
-      binding_id: Type.String(),
-      role_id: Type.String(),
-      team_id: Type.Optional(Type.String()),
-      scope: Scope,
-      created_at: Type.Optional(Type.String()),
-    }),
-  ),
+  bindings: BindingList,
 });
 
 export const NewBindings = Type.Object({

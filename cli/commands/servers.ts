@@ -1,0 +1,161 @@
+/** `talos servers`: the tool servers of a running gateway. Credentials are given by the names of secrets (`talos secrets`). */
+import type { Command } from 'commander';
+import { readEnvironment } from '../../src/config/env.ts';
+import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
+import { secretReference } from '../../src/core/secret-reference.ts';
+import { type GatewayAnswer, gatewayClient } from '../gateway-client.ts';
+import { printable } from '../printable.ts';
+import { reportingUsage, UsageError } from '../usage-error.ts';
+
+const urlDefault = 'http://127.0.0.1:8000';
+const path = '/admin/v1/mcp/servers';
+
+interface Options {
+  readonly gateway: string;
+}
+
+interface FieldOptions extends Options {
+  readonly name?: string;
+  readonly url?: string;
+  readonly transport?: string;
+  readonly header?: readonly string[];
+  readonly env?: readonly string[];
+  readonly command?: string;
+  readonly arg?: readonly string[];
+  readonly cwd?: string;
+  readonly timeout?: string;
+  readonly rateLimit?: string;
+  readonly tag?: readonly string[];
+  readonly allowPrivate?: boolean;
+}
+
+export function serversCommand(program: Command): void {
+  const servers = program
+    .command('servers')
+    .description('Tool servers of a running gateway; the credential is TALOS_TOKEN or AUTH_ADMIN_SECRET.');
+
+  const list = atGateway(servers.command('list').description('List the servers and how they are.'));
+  list.action(reportingUsage(list, listServers));
+
+  const add = withFields(servers.command('add <id>').description('Add a server, on every gateway within a second.'));
+  add.action(reportingUsage(add, addServer));
+
+  const change = withFields(servers.command('change <id>').description('Replace what the options name.'));
+  change.action(reportingUsage(change, changeServer));
+
+  const disable = atGateway(servers.command('disable <id>').description('Leave a server out; it can come back.'));
+  disable.action(reportingUsage(disable, (id: string, options: Options) => setEnabled(id, options, false)));
+
+  const enable = atGateway(servers.command('enable <id>').description('Use a server again.'));
+  enable.action(reportingUsage(enable, (id: string, options: Options) => setEnabled(id, options, true)));
+
+  const remove = atGateway(
+    servers.command('remove <id>').description('Remove a server; calls in flight are finished.'),
+  );
+  remove.action(reportingUsage(remove, removeServer));
+
+  const test = atGateway(servers.command('test <id>').description('Connect to a server and list its tools.'));
+  test.action(reportingUsage(test, testServer));
+}
+
+function atGateway(command: Command): Command {
+  return command.option('--gateway <url>', 'where the gateway is', urlDefault);
+}
+
+function withFields(command: Command): Command {
+  return atGateway(command)
+    .option('--name <name>', 'what people call it')
+    .option('--url <url>', 'its address')
+    .option('--transport <transport>', 'auto, http, jsonrpc or stdio')
+    .option('--header <header...>', `'Name: text', where the text refers to a secret as ${secretReference('name')}`)
+    .option('--command <program>', 'a program to start, where the gateway allows that')
+    .option('--arg <argument...>', 'its arguments')
+    .option('--env <variable...>', `'NAME=text', where the text refers to a secret as ${secretReference('name')}`)
+    .option('--cwd <folder>', 'its working directory')
+    .option('--timeout <duration>', 'how long a call may take: 90s, 5m')
+    .option('--rate-limit <rate>', 'how often one caller may call, such as 100/hour')
+    .option('--tag <tag...>', 'words to group servers by')
+    .option('--allow-private', 'let private and loopback addresses be dialled')
+    .option('--no-allow-private', 'dial public addresses alone');
+}
+
+function fieldsOf(options: FieldOptions): JsonObject {
+  const { name, url, transport, header, env, command, arg, cwd, timeout, rateLimit, tag, allowPrivate } = options;
+  const fields = {
+    ...{ name, url, transport, command, cwd, args: arg, call_timeout: timeout, rate_limit: rateLimit, tags: tag },
+    headers: header && pairs('--header', header, ':'),
+    env: env && pairs('--env', env, '='),
+    allow_private: allowPrivate,
+  };
+  return Object.fromEntries(Object.entries(fields).filter((entry) => entry[1] !== undefined)) as JsonObject;
+}
+
+function pairs(option: string, texts: readonly string[], separator: string): JsonObject {
+  const entries = texts.map((text) => {
+    const at = text.indexOf(separator);
+    if (at < 1) throw new UsageError(`${option} takes a name, '${separator}' and a text that refers to a secret.`);
+    return [text.slice(0, at), text.slice(at + 1).trim()];
+  });
+  return Object.fromEntries(entries) as JsonObject;
+}
+
+async function listServers({ gateway }: Options): Promise<void> {
+  const { servers } = done(await gatewayClient(gateway).get(path, credential()));
+  for (const server of Array.isArray(servers) ? servers : []) console.log(describe(server));
+}
+
+async function addServer(id: string, options: FieldOptions): Promise<void> {
+  const body = { id, ...fieldsOf(options) };
+  console.log(describe(done(await gatewayClient(options.gateway).post(path, credential(), body))));
+}
+
+async function changeServer(id: string, options: FieldOptions): Promise<void> {
+  const fields = fieldsOf(options);
+  if (Object.keys(fields).length === 0) throw new UsageError('Say what to change.');
+  console.log(describe(done(await gatewayClient(options.gateway).patch(pathOf(id), credential(), fields))));
+}
+
+async function setEnabled(id: string, { gateway }: Options, enabled: boolean): Promise<void> {
+  console.log(describe(done(await gatewayClient(gateway).patch(pathOf(id), credential(), { enabled }))));
+}
+
+async function removeServer(id: string, { gateway }: Options): Promise<void> {
+  done(await gatewayClient(gateway).delete(pathOf(id), credential()));
+  console.error(`The server ${id} is removed.`);
+}
+
+async function testServer(id: string, { gateway }: Options): Promise<void> {
+  const { ok, tools, step, error } = done(await gatewayClient(gateway).post(`${pathOf(id)}:test`, credential(), {}));
+  if (ok === true) {
+    for (const tool of Array.isArray(tools) ? tools : []) console.log(printable(String(tool)));
+    return;
+  }
+  const { code, message } = isJsonObject(error) ? error : {};
+  throw new UsageError(`It does not work (${String(step)}): ${printable(String(message))} (${String(code)})`);
+}
+
+function pathOf(id: string): string {
+  return `${path}/${encodeURIComponent(id)}`;
+}
+
+function describe(value: unknown): string {
+  if (!isJsonObject(value)) throw new UsageError('The gateway answered something that is no server.');
+  const { id, source, enabled, health, url, command, problems } = value;
+  const state = isJsonObject(health) ? String(health['state']) : 'unused';
+  const why = Array.isArray(problems) ? problems.join(' ') : '';
+  const words = [id, source, enabled === true ? state : 'disabled', url ?? command ?? '', why].map(String);
+  return printable(words.filter((word) => word !== '').join('  '));
+}
+
+function done({ status, body }: GatewayAnswer): JsonObject {
+  if (status < 400) return body;
+  throw new UsageError(`The gateway refuses: ${String(body['message'])} (${String(body['code'])})`);
+}
+
+/** Never an option: what is on a command line is seen by everybody on the machine. */
+function credential(): string {
+  const env = readEnvironment();
+  const token = env['TALOS_TOKEN'] ?? env['AUTH_ADMIN_SECRET'] ?? env['AUTH_SECRET'];
+  if (token !== undefined && token !== '') return token;
+  throw new UsageError('Set TALOS_TOKEN or AUTH_ADMIN_SECRET to what the administration routes accept.');
+}

@@ -1,0 +1,50 @@
+/** What the log needs from time to time, whoever calls. */
+import { randomUUID } from 'node:crypto';
+import { startReconciler } from './audit/reconciler.ts';
+import { startReservationPruner } from './audit/reservation-pruner.ts';
+import { startMaintenance } from './audit/retention.ts';
+import { startSummaries } from './audit/summaries.ts';
+import { bounds } from './config/bounds.ts';
+import type { OnStop, OpenLog, OpenLogOptions } from './open-log.ts';
+import { pruneCallResults } from './storage/call-results.ts';
+import { pruneCapabilityUse } from './storage/capability-use.ts';
+import { createIntentStore } from './storage/intents.ts';
+import { createPartitionStore } from './storage/partitions.ts';
+import { pruneReservations } from './storage/reservations.ts';
+
+export type Upkeep = ReturnType<typeof startUpkeep>;
+
+export function startUpkeep({ config, clock, telemetry }: OpenLogOptions, log: OpenLog, onStop: OnStop) {
+  const { database, readPool, tiles, recorder, writerId } = log;
+  const maintenance = startMaintenance({
+    partitions: createPartitionStore(readPool, database),
+    nodes: tiles.nodes,
+    record: recorder.record,
+    requestId: randomUUID,
+    retentionDays: config.auditRetentionDays,
+    intervalMs: bounds.maintenanceIntervalMs,
+    pruneIntervalMs: bounds.pruneIntervalMs,
+    clock,
+    telemetry,
+  });
+  onStop(() => maintenance.close());
+  const summaries = startSummaries({ recorder, clock, bounds, log: telemetry.log });
+  onStop(() => summaries.close());
+  const reconciler = startReconciler({
+    intents: createIntentStore(readPool),
+    writerId,
+    recorder,
+    intervalMs: bounds.reconcileIntervalMs,
+    silentMs: bounds.writerSilentMs,
+    log: telemetry.log,
+  });
+  onStop(() => reconciler.close());
+  const pruner = startReservationPruner({
+    prune: async () =>
+      (await pruneReservations(readPool)) + (await pruneCallResults(readPool)) + (await pruneCapabilityUse(readPool)),
+    intervalMs: bounds.idempotencyPruneIntervalMs,
+    log: telemetry.log,
+  });
+  onStop(() => pruner.close());
+  return { summaries, reconciler };
+}
