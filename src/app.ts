@@ -114,6 +114,8 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gate
   const { telemetry } = options;
   const administration = await openAdministration({ ...options, pool: log.readPool });
   onStop(() => administration.close());
+  // Whoever watches by a key or a role that was taken away is sent away soon.
+  for (const { onChanged } of [identity, administration.roles]) onChanged(() => log.live.sessions.reauthoriseAll());
   const secretOf = administration.vault.valueOf;
   const servers = await openToolServers({ ...options, pool: log.readPool, secretOf });
   onStop(() => servers.close());

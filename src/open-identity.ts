@@ -39,6 +39,8 @@ export interface Identity {
     readonly manageApiKeys: ManageApiKeys;
     readonly issueToken: IssueToken;
   };
+  /** Calls back whenever some API key may have changed. */
+  readonly onChanged: (listener: () => void) => void;
   readonly close: () => Promise<void>;
 }
 
@@ -93,6 +95,7 @@ export async function openIdentity(
       manageApiKeys: createManageApiKeys({ ...needs, store, mint: apiKeys.mint, forget: apiKeys.forget, clock }),
       issueToken: createIssueToken({ adminSecret, sign: adminTokens?.issue, recorder }),
     }),
+    onChanged: apiKeys.onChanged,
     async close() {
       await apiKeys.close();
       await fetcher.close();

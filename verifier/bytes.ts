@@ -47,6 +47,10 @@ export function fromBase64(text: string): Bytes {
   return Uint8Array.from(binary, (unit) => unit.charCodeAt(0));
 }
 
+export function toBase64(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes));
+}
+
 /** A list of at most 64 SHA-256 hashes in base64. */
 export function hashesOf(list: unknown): Bytes[] {
   demand(Array.isArray(list) && list.length <= 64, 'A proof is not a list of at most 64 hashes.');

@@ -4,6 +4,7 @@
  */
 export { Refusal } from './bytes.ts';
 export { type Checkpoint, readCheckpoint } from './checkpoint.ts';
+export { type EntriesReport, type EntryTile, type Reading, verifyEntries } from './entries.ts';
 export { type ExportReport, verifyExport } from './export.ts';
 export { linesOf } from './lines.ts';
 export { type Decision, type MonitorReport, monitor, verifyConsistency } from './monitor.ts';

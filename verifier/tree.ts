@@ -127,6 +127,11 @@ export class TreeBuilder {
     demand(this.#size === size, `The edge of the records does not end at ${size}.`);
   }
 
+  /** The roots of the fewest perfect subtrees, largest first. */
+  edge(): Bytes[] {
+    return this.#nodes.filter((node) => node !== undefined).reverse();
+  }
+
   async root(): Promise<Bytes> {
     let root: Bytes | undefined;
     for (const node of this.#nodes) {

@@ -1,5 +1,4 @@
 /** What an export reads from a running gateway: pages of records, the newest checkpoint, and nodes of the tree. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { canonicalize } from '../../src/core/canonical-json.ts';
 import { parseCheckpoint } from '../../src/core/checkpoint.ts';
 import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
@@ -8,6 +7,7 @@ import type { NodeReader } from '../../src/core/merkle-proof.ts';
 import { parseNote } from '../../src/core/note.ts';
 import { formatTilePath, nodeOfTile, placeOfNode } from '../../src/core/tile.ts';
 import { tileWidth } from '../../src/core/tree-edge.ts';
+import { fetchPatiently } from '../patient-fetch.ts';
 import { UsageError } from '../usage-error.ts';
 
 /** A record as it is exported. */
@@ -44,8 +44,6 @@ export class ExportFailed extends Error {
 }
 
 const attemptsMax = 6;
-const firstRetryMs = 250;
-const timeoutMs = 30_000;
 const tilesKept = 1_024;
 
 export function gatewaySource(url: string, token: string | undefined): ExportSource {
@@ -107,14 +105,9 @@ function nodeReader(size: number, read: (path: string) => Promise<Buffer>): Node
 }
 
 async function request(url: URL, headers: Record<string, string>): Promise<Response> {
-  for (let attempt = 1; ; attempt++) {
-    const response = await fetch(url, { headers, signal: AbortSignal.timeout(timeoutMs) }).catch(() => undefined);
-    if (response?.ok === true) return response;
-    const mayHelp = response === undefined || response.status === 429 || response.status >= 500;
-    if (!mayHelp || attempt === attemptsMax) throw await failure(url, response);
-    await response?.body?.cancel();
-    await delay(firstRetryMs * 2 ** (attempt - 1));
-  }
+  const response = await fetchPatiently(url, headers, attemptsMax);
+  if (response?.ok === true) return response;
+  throw await failure(url, response);
 }
 
 async function failure(url: URL, response: Response | undefined): Promise<Error> {

@@ -57,6 +57,7 @@ export function createAdminTokens({ secret, clock }: { readonly secret: Secret; 
       return {
         principal: { authMode: 'bearer', id: sub, teamId },
         permissions: [...new Set([...readPermissions(permissions), ...readPermissions(others)])],
+        expiresAtMs: payload.exp * 1000,
       };
     },
   };

@@ -1,7 +1,7 @@
 /**
  * API keys that were looked up, remembered for as long as no key was changed. The version of the keys is asked for all
- * the time while something is remembered; what was confirmed too long ago does not count, so that a revoked key is
- * refused everywhere within a second, or the request fails.
+ * the time from the first look-up on; what was confirmed too long ago does not count, so that a revoked key is refused
+ * everywhere within a second, or the request fails.
  */
 import { bounds } from '../config/bounds.ts';
 import type { ApiKey } from '../core/api-key.ts';
@@ -21,6 +21,7 @@ export class ApiKeyView {
   readonly #store: ApiKeyViewOptions['store'];
   readonly #clock: Clock;
   readonly #poller: Poller;
+  readonly #listeners = new Set<() => void>();
   #keys = emptyMap();
   #version = -1;
   /** When the store last said which version it has; the moment before it was asked. */
@@ -50,6 +51,11 @@ export class ApiKeyView {
   forget(): void {
     this.#keys = emptyMap();
     this.#confirmedAtMs = Number.NEGATIVE_INFINITY;
+    this.#tell();
+  }
+
+  onChanged(listener: () => void): void {
+    this.#listeners.add(listener);
   }
 
   async close(): Promise<void> {
@@ -62,7 +68,7 @@ export class ApiKeyView {
 
   /** Without an answer what is remembered is not confirmed, and soon counts no more; whoever needs it hears why. */
   async #ask(): Promise<void> {
-    if (this.#keys.size === 0) return;
+    if (this.#version < 0) return;
     const askedAtMs = this.#clock.monotonic();
     this.#confirm(await this.#store.version(), askedAtMs);
   }
@@ -70,9 +76,15 @@ export class ApiKeyView {
   #confirm(version: number, askedAtMs: number): void {
     // An answer that was overtaken by a newer one tells nothing.
     if (version < this.#version) return;
-    if (version > this.#version) this.#keys = emptyMap();
+    const isChanged = version > this.#version && this.#version >= 0;
+    if (isChanged) this.#keys = emptyMap();
     this.#version = version;
     this.#confirmedAtMs = Math.max(this.#confirmedAtMs, askedAtMs);
+    if (isChanged) this.#tell();
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
   }
 }
 

@@ -36,6 +36,8 @@ export interface ApiKeys {
   readonly mint: () => MintedKey;
   /** For whoever has changed a key: nothing that is remembered counts any more. */
   readonly forget: () => void;
+  /** Calls back whenever some key may have changed: identify again then. */
+  readonly onChanged: (listener: () => void) => void;
   readonly close: () => Promise<void>;
 }
 
@@ -48,8 +50,12 @@ export function createApiKeys({ store, pepper, clock, log }: ApiKeysOptions): Ap
       const apiKey = await view.find(hmac(key, pepper));
       assertInForce(apiKey, clock.now());
       uses.note(apiKey.id);
-      const { id, principalId, teamId, permissions } = apiKey;
-      return { principal: { authMode: 'bearer', id: principalId, teamId }, permissions, keyId: id };
+      const { id, principalId, teamId, permissions, expiresAtMs } = apiKey;
+      return {
+        principal: { authMode: 'bearer', id: principalId, teamId },
+        ...{ permissions, keyId: id },
+        ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
+      };
     },
     mint() {
       if (pepper === undefined) throw new TalosError('API_KEYS_DISABLED');
@@ -57,6 +63,7 @@ export function createApiKeys({ store, pepper, clock, log }: ApiKeysOptions): Ap
       return { key, hint: key.slice(0, hintChars), digest: { hash: hmac(key, pepper), pepperId: pepperIdOf(pepper) } };
     },
     forget: () => view.forget(),
+    onChanged: (listener) => view.onChanged(listener),
     async close() {
       await view.close();
       await uses.close();

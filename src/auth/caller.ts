@@ -26,8 +26,8 @@ export function subjectOf(capability: VerifiedCapability, isProven: boolean): Pr
 }
 
 /** A caller whose token says who they are. */
-export function known({ principal, permissions, keyId }: Identity) {
-  return { ...unproven(principal), permissions, ...(keyId === undefined ? {} : { keyId }) };
+export function known({ principal, ...carried }: Identity) {
+  return { ...unproven(principal), ...carried };
 }
 
 /** A caller who brings nothing but a name. */

@@ -9,6 +9,8 @@ export interface Identity {
   readonly permissions: readonly string[];
   /** The API key that was presented. */
   readonly keyId?: string;
+  /** When the credential ends, in Unix milliseconds; whether clocks that differ are forgiven is its verifier's to say. */
+  readonly expiresAtMs?: number;
 }
 
 const idCharsMax = 200;

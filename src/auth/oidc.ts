@@ -36,6 +36,7 @@ function identityOf(payload: JwtPayload, claims: OidcOptions['claims']): Identit
   return {
     principal: { authMode: 'bearer', id, teamId },
     permissions: readPermissions(claimAt(payload, claims.permissions)),
+    expiresAtMs: payload.exp * 1000,
   };
 }
 

@@ -4,7 +4,8 @@ import { bounds } from '../config/bounds.ts';
 import type { Clock } from '../core/clock.ts';
 import { TalosError } from '../core/errors.ts';
 
-export type JwtPayload = Readonly<Record<string, unknown>>;
+/** `exp` is required of every token. */
+export type JwtPayload = Readonly<Record<string, unknown>> & { readonly exp: number };
 
 export interface JwtRules extends Pick<JWTVerifyOptions, 'issuer' | 'audience'> {
   /** No other is taken. */
@@ -25,7 +26,9 @@ export async function verifyJwt(token: string, keyOf: JWTVerifyGetKey, rules: Jw
       currentDate: new Date(nowSec * 1000),
     });
     assertIssuedBy(payload['iat'], nowSec);
-    return payload;
+    const { exp } = payload;
+    if (exp === undefined) throw new TalosError('AUTH_INVALID');
+    return { ...payload, exp };
   } catch (error) {
     throw invalidToken(error);
   }

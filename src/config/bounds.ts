@@ -272,8 +272,13 @@ export const bounds = {
   streamHeartbeatMs: 15_000,
   streamSlowMs: 30_000,
   streamSilentMs: 90_000,
-  // How often the credential of an open session is judged again; its capability is, at every sweep.
+  // How often the credential of an open session is judged again though nothing is known to have changed; its capability
+  // is, at every sweep.
   streamReauthoriseMs: 30_000,
+  // How many sessions are judged again at the same time when keys or roles have changed.
+  streamReauthorisingMax: 16,
+  // What changed this long ago may have been missed by whoever opens a session: longer than it takes to open one.
+  streamOpeningMs: 30_000,
   streamSessionsMax: 10_000,
   listSessionsMax: 500,
   streamInitMs: 10_000,

@@ -13,6 +13,8 @@ export interface CallerWith<Authority> {
   readonly permissions?: readonly string[];
   /** The API key that was presented. */
   readonly keyId?: string;
+  /** When the key or token that names the caller ends, in Unix milliseconds. */
+  readonly expiresAtMs?: number;
   /** The DID whose key signed this very request. */
   readonly attestedDid?: string;
   /** The session that stands for the capability in later requests of the same caller. */

@@ -7,6 +7,7 @@ import type { Ending } from '../stream/ending.ts';
 import type { Gap } from '../stream/subscription.ts';
 import { endings } from './stream-ending.ts';
 import type { Transport } from './stream-session.ts';
+import { unsentBytes } from './unsent-bytes.ts';
 
 const headers = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -59,6 +60,8 @@ export class EventStream implements Transport {
       if (error === undefined || error === null) left();
     });
   };
+
+  readonly unsent = (): number => (this.#raw.socket === null ? 0 : unsentBytes(this.#raw.socket));
 
   readonly gap = ({ from, to }: Gap): void => {
     this.#send('gap', { from, to, reason: 'retention' }, `id: ${to}\n`);

@@ -125,10 +125,14 @@ export class StreamSession implements Session {
   readonly acknowledged = (): string => this.#acknowledged;
 
   acknowledge(cursor: string): void {
+    // What the buffers of the network hold does not show on this side: a slow client tells that it moves.
+    if (cursor !== this.#acknowledged) this.subscription.hasMoved();
     this.#acknowledged = cursor;
   }
 
   readonly silentMs = (): number => this.#connection.silentMs();
+
+  readonly expiresAtMs = (): number => this.#caller.expiresAtMs ?? Number.POSITIVE_INFINITY;
 
   readonly judge = (): Ending | undefined => {
     const denial = this.#deps.streamEvents.validity(this.#caller);
@@ -150,12 +154,17 @@ export class StreamSession implements Session {
     return this.#over;
   };
 
-  readonly reauthorise = (): void => {
-    void this.authorise().catch((error: unknown) => {
+  readonly reauthorise = async (): Promise<boolean> => {
+    try {
+      if (this.#endedBy === undefined) await this.authorise();
+      return true;
+    } catch (error) {
       const ending = endingOfError(error);
-      // What cannot be judged now, because the store is away, is judged the next time.
+      // It may, and is asked more often than its capability is meant to be used: nobody did that but the gateway.
+      if (ending.reason === 'rate_limited') return true;
       if (ending.reason !== 'internal_error') void this.end(ending);
-    });
+      return ending.reason !== 'internal_error';
+    }
   };
 
   /** Judges the caller anew. Throws what says that it may not watch any more. */

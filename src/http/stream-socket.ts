@@ -7,6 +7,7 @@ import type { Ending } from '../stream/ending.ts';
 import type { Gap } from '../stream/subscription.ts';
 import { endings, type StreamErrorCode } from './stream-ending.ts';
 import type { Transport } from './stream-session.ts';
+import { unsentBytes } from './unsent-bytes.ts';
 import type { AcceptedSocket } from './ws.ts';
 
 export class StreamSocket implements Transport {
@@ -68,6 +69,8 @@ export class StreamSocket implements Transport {
       if (error === undefined || error === null) left();
     });
   };
+
+  readonly unsent = (): number => unsentBytes(this.#raw);
 
   readonly gap = ({ from, to }: Gap): void => {
     this.send({ type: 'gap', from, to, reason: 'retention' });

@@ -15,6 +15,8 @@ export interface Roles extends RoleView {
   readonly book: () => RoleBook;
   /** Asks at once, so that a change that was just made is seen. Throws `STORE_UNAVAILABLE`. */
   readonly refresh: () => Promise<void>;
+  /** Calls back whenever roles or bindings have changed: judge again then. */
+  readonly onChanged: (listener: () => void) => void;
   readonly close: () => Promise<void>;
 }
 
@@ -31,14 +33,24 @@ export async function startRoles(options: RolesOptions): Promise<Roles> {
   const { store, ageMsMax } = options;
   let book: RoleBook = { version: -1, roles: [], bindings: [] };
   let byPrincipal: ReadonlyMap<string, readonly BoundGrant[]> = new Map();
+  let hasNews = false;
+  const listeners = new Set<() => void>();
 
   async function ask(): Promise<void> {
     if ((await store.version()) === book.version) return;
     book = await store.load();
     byPrincipal = compile(book);
+    hasNews = true;
   }
 
-  const poller = new Poller({ ...options, subject: 'roles', ask });
+  // Only when the answer counts, because whoever hears of it judges by it.
+  function tell(): void {
+    if (!hasNews) return;
+    hasNews = false;
+    for (const listener of listeners) listener();
+  }
+
+  const poller = new Poller({ ...options, subject: 'roles', ask, onAnswer: tell });
   await poller.ask();
   poller.start();
   return {
@@ -48,6 +60,7 @@ export async function startRoles(options: RolesOptions): Promise<Roles> {
     },
     book: () => book,
     refresh: () => poller.refresh(),
+    onChanged: (listener) => void listeners.add(listener),
     close: () => poller.close(),
   };
 }

@@ -29,6 +29,8 @@ export interface EventFilter {
   readonly agentId?: string;
   readonly tool?: string;
   readonly serverId?: string;
+  /** Only capital letters and underscores. Of what is found some may be of another reason and speak of this one. */
+  readonly denialReason?: string;
   /** Records of any of these teams. */
   readonly teams?: readonly string[];
   /** Unix milliseconds, inclusive. */
@@ -210,6 +212,10 @@ function filterConditions(filter: EventFilter, values: unknown[]): string[] {
     if (value === undefined) continue;
     values.push(projectedKey(value));
     conditions.push(`${column} = $${values.length}`);
+  }
+  if (filter.denialReason !== undefined) {
+    values.push(`%"denial_reason":"${filter.denialReason.replaceAll('_', '\\_')}"%`);
+    conditions.push(`outcome = 'denied' AND canon LIKE $${values.length}`);
   }
   if (filter.teams !== undefined) conditions.push(teamCondition(filter.teams, values));
   // Time is part of the id, and ids are in the order of the log.

@@ -16,8 +16,10 @@ export function keysOfRecord(record: JsonObject): RecordKeys {
   const meta = objectAt(record, 'meta');
   const principal = objectAt(record, 'principal');
   const isKnown = principal['auth_mode'] !== 'anonymous';
+  const outcome = textOf(record['outcome']);
   return {
-    outcome: textOf(record['outcome']),
+    outcome,
+    denialReason: outcome === 'denied' ? textOf(meta['denial_reason']) : undefined,
     teamId: isKnown ? textOf(principal['team_id']) : undefined,
     agentId: isKnown ? textOf(principal['principal_id']) : undefined,
     sessionId: textOf(meta['session_id']),

@@ -24,8 +24,10 @@ export interface Session {
   readonly silentMs: () => number;
   /** Why it must end, as far as memory and clock tell; what cannot be told now holds it back. */
   readonly judge: () => Ending | undefined;
-  /** Judges the caller's credential anew, and ends the session when it does not hold. */
-  readonly reauthorise: () => void;
+  /** When the caller's credential ends, in Unix milliseconds; infinite when it does not. */
+  readonly expiresAtMs: () => number;
+  /** Judges the caller's credential anew, and ends the session when it does not hold. False when that cannot be told now. */
+  readonly reauthorise: () => Promise<boolean>;
   readonly heartbeat: () => void;
   /** Tells the client, and lets go. Resolves when the connection is closed and that is on record. */
   readonly end: (ending: Ending) => Promise<void>;
@@ -49,6 +51,9 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #timer: NodeJS.Timeout;
+  readonly #due = new Set<Entry>();
+  #reauthorising = 0;
+  #changedAtMs = Number.NEGATIVE_INFINITY;
   #reserved = 0;
   #isClosing = false;
 
@@ -68,14 +73,11 @@ export class Sessions {
 
   add(session: Session): void {
     const nowMs = this.#options.clock.monotonic();
-    this.#entries.set(session.id, {
-      session,
-      sentBytes: 0,
-      sentEvents: 0,
-      heartbeatAtMs: nowMs,
-      authorisedAtMs: nowMs,
-    });
+    const entry = { session, sentBytes: 0, sentEvents: 0, heartbeatAtMs: nowMs, authorisedAtMs: nowMs };
+    this.#entries.set(session.id, entry);
     this.#measure();
+    // It was authenticated before, and added just now.
+    if (nowMs - this.#changedAtMs <= bounds.streamOpeningMs) this.#reauthorise([entry]);
     // It was opened while the others were being closed.
     if (this.#isClosing) void session.end(goingAway());
   }
@@ -84,6 +86,7 @@ export class Sessions {
     const entry = this.#entries.get(session.id);
     if (entry === undefined) return;
     this.#entries.delete(session.id);
+    this.#due.delete(entry);
     this.#count(entry);
     this.#options.telemetry.streamClosed(reason);
     this.#measure();
@@ -96,6 +99,12 @@ export class Sessions {
   /** Those whose capability may not hold any more are looked at now. */
   judgeAll(): void {
     for (const { session } of [...this.#entries.values()]) this.#judge(session);
+  }
+
+  /** Keys or roles have changed: whether everybody still may is asked again. */
+  reauthoriseAll(): void {
+    this.#changedAtMs = this.#options.clock.monotonic();
+    this.#reauthorise(this.#entries.values());
   }
 
   /** Sends everybody away and waits until they are gone. */
@@ -115,14 +124,31 @@ export class Sessions {
     this.#count(entry);
     if (this.#judge(session)) return;
     const nowMs = this.#options.clock.monotonic();
-    if (nowMs - entry.authorisedAtMs >= bounds.streamReauthoriseMs) {
-      entry.authorisedAtMs = nowMs;
-      session.reauthorise();
-    }
+    const isOld = nowMs - entry.authorisedAtMs >= bounds.streamReauthoriseMs;
+    if (isOld || session.expiresAtMs() <= this.#options.clock.now()) this.#reauthorise([entry]);
     if (nowMs - entry.heartbeatAtMs < bounds.streamHeartbeatMs) return;
     entry.heartbeatAtMs = nowMs;
     // Whoever does not take what was written need not be written to.
     if (session.subscription.stuckMs() === 0) session.heartbeat();
+  }
+
+  /** A few at a time: the answer may be the store's. Whoever becomes due while being asked is asked once more. */
+  #reauthorise(entries: Iterable<Entry>): void {
+    for (const entry of entries) this.#due.add(entry);
+    // Each takes one at once.
+    while (this.#reauthorising < bounds.streamReauthorisingMax && this.#due.size > 0) void this.#reauthoriseDue();
+  }
+
+  async #reauthoriseDue(): Promise<void> {
+    this.#reauthorising++;
+    for (const entry of this.#due) {
+      this.#due.delete(entry);
+      const askedAtMs = this.#options.clock.monotonic();
+      // Otherwise it is as old as it was, and the next sweep asks again.
+      if (await entry.session.reauthorise()) entry.authorisedAtMs = askedAtMs;
+      else entry.authorisedAtMs = Number.NEGATIVE_INFINITY;
+    }
+    this.#reauthorising--;
   }
 
   /** True when the session is over. */

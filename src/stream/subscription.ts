@@ -20,6 +20,8 @@ export interface Sink {
   readonly format: FrameFormat;
   /** `left` is called when the bytes have left this process; never when the connection ends first. */
   readonly write: (bytes: Buffer, left: () => void) => void;
+  /** A figure that changes whenever the client takes some of what was written. */
+  readonly unsent: () => number;
   /** Says that something is missing, before what comes behind it. */
   readonly gap: (gap: Gap) => void;
 }
@@ -50,6 +52,7 @@ export class Subscription {
   #isPaused = false;
   #isHeld = false;
   #movedAtMs: number;
+  #unsent = 0;
   #events = 0;
   #bytes = 0;
   // A read of the table that began before the reader was moved belongs to nobody.
@@ -93,9 +96,20 @@ export class Subscription {
     return { events: this.#events, bytes: this.#bytes };
   }
 
-  /** For how long the same chunk has been on its way; 0 when none is. */
+  /**
+   * For how long nothing of the chunk that is on its way was taken, as far as somebody looked; 0 when none is. Large
+   * chunks leave slow clients in parts.
+   */
   stuckMs(): number {
-    return this.#state === 'writing' ? this.#options.nowMs() - this.#movedAtMs : 0;
+    if (this.#state !== 'writing') return 0;
+    if (this.#options.sink.unsent() !== this.#unsent) this.hasMoved();
+    return this.#options.nowMs() - this.#movedAtMs;
+  }
+
+  /** The client has taken something. */
+  hasMoved(): void {
+    this.#movedAtMs = this.#options.nowMs();
+    this.#unsent = this.#options.sink.unsent();
   }
 
   get epoch(): number {
@@ -128,12 +142,12 @@ export class Subscription {
 
   #write(chunk: Chunk): void {
     this.#state = 'writing';
-    this.#movedAtMs = this.#options.nowMs();
     this.#events += chunk.events;
     this.#bytes += chunk.bytes.length;
     this.#options.sink.write(chunk.bytes, () => {
       if (this.#state === 'writing') this.#again();
     });
+    this.hasMoved();
   }
 
   /** Goes on behind what is gone. */

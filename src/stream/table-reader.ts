@@ -64,14 +64,16 @@ export class TableReader {
     // Asked only now: records are marked as pruned before they go, so a page read before cannot hide that they went.
     const pruned = isWhole(events, firstSeq) ? undefined : await this.#tail.prunedFrom(firstSeq);
     if (pruned !== undefined) return { kind: 'gap', ...pruned };
-    return { kind: 'chunk', ...(await this.#chunkOf(events, format, scanEnd)) };
+    return { kind: 'chunk', ...(await this.#chunkOf(events, view, format, scanEnd)) };
   }
 
-  async #chunkOf(events: readonly StoredEvent[], format: FrameFormat, scanEnd: number): Promise<Chunk> {
-    const last = events.at(-1);
+  async #chunkOf(found: readonly StoredEvent[], view: FilterView, format: FrameFormat, scanEnd: number) {
+    const last = found.at(-1);
     if (last !== undefined) {
-      const bytes = joined(events.map((event) => new StreamRecord(event).frame(format)));
-      return { bytes, events: events.length, next: last.seq + 1, lastId: last.eventId };
+      // The table finds more than was asked for where its columns do not tell.
+      const records = found.map((event) => new StreamRecord(event)).filter(({ keys }) => view.matches(keys));
+      const bytes = joined(records.map((record) => record.frame(format)));
+      return { bytes, events: records.length, next: last.seq + 1, lastId: last.eventId };
     }
     const lastId = await this.#tail.idAt(scanEnd - 1);
     // It was pruned just now; the next read says so.

@@ -62,7 +62,11 @@ export async function startCluster(count = 4): Promise<Cluster> {
     process.kill(row?.pid ?? 0, 'SIGQUIT');
   }
 
-  return { ...(await startGateways({ folder, count, database: () => socketUrl(store.connection) })), store, crashStore };
+  return {
+    ...(await startGateways({ folder, count, database: () => socketUrl(store.connection) })),
+    store,
+    crashStore,
+  };
 }
 
 export interface GatewaysOptions {
@@ -93,7 +97,10 @@ export async function startGateways({ folder, count, database, env }: GatewaysOp
       const started = await startGatewayProcess({
         cwd: dataDir,
         env: { ...common, TALOS_DATA_DIR: dataDir, ...storeOf(node) },
-      }).catch(() => undefined);
+      }).catch((e) => {
+        process.stdout.write(String(e).slice(0, 1500));
+        return undefined;
+      });
       if (started === undefined) {
         await delay(200);
         continue;
@@ -114,7 +121,8 @@ export async function startGateways({ folder, count, database, env }: GatewaysOp
 async function commonEnvironment(folder: string, upstream: Upstream): Promise<Record<string, string>> {
   const registry = join(folder, 'tools.json');
   const tools = ['write', 'read'].map((name) => ({ tool_server: toolServer, tool_name: name, tool_class: name }));
-  await writeFile(registry, JSON.stringify({ tools }));
+  // Synced, for a disk that loses power.
+  await writeFile(registry, JSON.stringify({ tools }), { flush: true });
   // Starts are what the suite spends most of its time on. A process that is killed leaves no cache behind; one whose start
   // is refused has loaded everything and does.
   const cache = { NODE_COMPILE_CACHE: join(folder, 'compiled') };

@@ -1,17 +1,20 @@
 /**
  * Unmistakable secrets in everything that comes in, and a search of everything that comes out: the log of the process at
- * its loudest, all tables, the metrics, what others are answered, and what administrators can see.
+ * its loudest, all tables, the metrics, what others are answered, what administrators can see, what is kept on disk while
+ * the log cannot be written, what live streams carry, and what is forwarded.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { type Surface, surfaces } from '../../src/core/surfaces.ts';
+import { type AuditService, startAuditService } from '../support/audit-service.ts';
 import {
   type Answer,
   callTool,
   dumpOf,
+  eventually,
   productionEnv,
   type SendOptions,
   startTestGateway,
@@ -23,7 +26,8 @@ import { attest, hs256 } from '../support/identity.ts';
 import { issuerOfSeed, strangeIssuer, testNowSec, tokenWith, trustedIssuer } from '../support/issuer.ts';
 import { scriptedStdioProgram } from '../support/mcp-processes.ts';
 import { said, sendError, sendResult, toolNamed } from '../support/mcp-scripted.ts';
-import { connect, initMessage } from '../support/stream.ts';
+import { startStoreProxy } from '../support/store-proxy.ts';
+import { connect, initMessage, openSse, type SseClient, type StreamClient, watch } from '../support/stream.ts';
 import { startUpstream, type Upstream } from '../support/upstream.ts';
 
 const planted = new Map<string, string>();
@@ -60,11 +64,13 @@ const refusals: Answer[] = [];
 
 let folder: string;
 let upstream: Upstream;
+let target: AuditService;
 let gateway: TestGateway;
+let issuerKey: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'talos-canaries-'));
-  const issuerKey = join(folder, 'issuer.pem');
+  issuerKey = join(folder, 'issuer.pem');
   await writeFile(issuerKey, trustedIssuer.privateKey.export({ type: 'pkcs8', format: 'pem' }));
   const number = { type: 'object', properties: { n: { type: 'integer' } }, additionalProperties: false };
   upstream = await startUpstream({
@@ -77,8 +83,9 @@ beforeAll(async () => {
         sendResult(received, response, { messages: [{ role: 'assistant', content: canary('completion') }] }),
     },
   });
+  target = await startAuditService();
   gateway = await startTestGateway({
-    env: { ...env, TALOS_ISSUER_KEY_FILE: issuerKey, TALOS_LOG_KEY_FILE: join(folder, 'log.key') },
+    env: { ...envOf('main'), TALOS_AUDIT_URL: target.url },
     clock: wallClock(),
     databaseUrl: (url) => url.replace('@', `:${canary('database-password')}@`),
     file: `servers:
@@ -98,8 +105,26 @@ beforeAll(async () => {
   });
 });
 
+/** For a gateway with a data folder of its own; keys are elsewhere. */
+function envOf(name: string) {
+  const keys = { TALOS_ISSUER_KEY_FILE: issuerKey, TALOS_LOG_KEY_FILE: join(folder, 'log.key') };
+  return { ...env, ...keys, TALOS_DATA_DIR: dataFolder(name) };
+}
+
+const dataFolder = (name: string) => join(folder, `data-${name}`);
+
+/** Every file below the data folder of a gateway. */
+async function filesOf(name: string): Promise<[string, string][]> {
+  const entries = await readdir(dataFolder(name), { recursive: true, withFileTypes: true }).catch(() => []);
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  // What was done with in the meantime holds nothing any more.
+  const read = (path: string) => readFile(path, 'latin1').catch(() => '');
+  return await Promise.all(paths.map(async (path) => [path, await read(path)] as [string, string]));
+}
+
 afterAll(async () => {
   await gateway?.stop();
+  await target?.close();
   await upstream?.close();
   await rm(folder, { recursive: true });
 });
@@ -243,6 +268,67 @@ async function plantBodies(): Promise<void> {
   await client.closed;
 }
 
+/** What a gateway keeps on disk while the log cannot be written, and what it says meanwhile. */
+async function outage(policy: 'spool' | 'continue'): Promise<[string, string][]> {
+  const store = await startStoreProxy();
+  const limping = await startTestGateway({
+    env: { ...envOf(policy), TALOS_AUDIT_ON_FAILURE: policy },
+    servers: { tested: upstream.url },
+    clock: wallClock(),
+    databaseUrl: () => store.urlOf(gateway.database.url),
+  });
+  try {
+    const claims = { sub: policy, iat: testNowSec - 10, exp: testNowSec + 3_600, permissions: ['events:write'] };
+    const token = known(`token-${policy}`, hs256(claims, admin));
+    const answers: Answer[] = [];
+    const report = async () => {
+      const json = { event_type: 'deploy', actor: policy, action: 'start' };
+      const headers = { cookie: `session=${canary(`cookie-${policy}-${answers.length}`)}` };
+      answers.push(await limping.send('/api/events', { token, json, headers }));
+      return answers.at(-1)?.status;
+    };
+    await expect.poll(report, { timeout: 20_000 }).toBe(200);
+    await store.cut();
+    await expect.poll(report, { timeout: 20_000 }).toBe(202);
+    const files = await eventually(async () => {
+      const found = await filesOf(policy);
+      return found.some(([path, text]) => path.includes('spool') && text !== '') ? found : undefined;
+    }, 20_000);
+    const said = answers.map(({ text, headers }) => text + JSON.stringify([...headers]));
+    return [...files, [`the log while ${policy}`, limping.logText()], [`the answers while ${policy}`, said.join()]];
+  } finally {
+    await store.restore();
+    await limping.stop();
+    await store.close();
+  }
+}
+
+/** Those who watch while it is planted. */
+async function watchers(): Promise<{ readonly sse: SseClient; readonly socket: StreamClient }> {
+  const authorization = `Bearer ${everything({ sub: 'did:talos:watcher', constraints: { team_id: '*' } })}`;
+  const ts = new Date(testNowSec * 1000).toISOString();
+  const socket = await watch(gateway, { ts }, { headers: { authorization } });
+  const sse = await openSse(gateway, '/events', { authorization });
+  expect(sse.status).toBe(200);
+  return { sse, socket };
+}
+
+/** What they and the service that records are forwarded to were told, once they were told of everything. */
+async function told({ sse, socket }: Awaited<ReturnType<typeof watchers>>): Promise<[string, string][]> {
+  const last = await callTool(gateway, 'tell', {}, { token: everything() });
+  const id = String(last.body['audit_ref']);
+  const frames = () => JSON.stringify(socket.messages);
+  const forwarded = () => JSON.stringify(target.taken);
+  for (const text of [frames, sse.text, forwarded]) await eventually(() => text().includes(id), 20_000);
+  await socket.close();
+  sse.close();
+  return [
+    ['the frames of the WebSocket', frames()],
+    ['the SSE stream', sse.text()],
+    ['what is forwarded', forwarded()],
+  ];
+}
+
 /** What anybody but the one who planted may be shown. */
 async function outputs(): Promise<[string, string][]> {
   const token = everything({ constraints: { team_id: '*' } });
@@ -251,7 +337,7 @@ async function outputs(): Promise<[string, string][]> {
     ['the log of the process', gateway.logText()],
   ];
   for (const { method, template } of Object.values<Surface>(surfaces)) {
-    // Streams have no end; what they carry is in the database.
+    // Streams have no end; there are clients that watch them.
     if (method !== 'GET' || template.includes('{') || /events$|sse$|stream$/.test(template)) continue;
     for (const credential of [undefined, template.startsWith('/admin') ? admin : token]) {
       const answer = await gateway.send(template, credential === undefined ? {} : { token: credential });
@@ -272,11 +358,18 @@ function spellings(text: string): string[] {
 }
 
 it('nothing that is secret comes out anywhere', async () => {
+  const watching = await watchers();
   await plantBodies();
   await plantCredentials();
   await plantIssued();
   await plantArguments();
-  const shown = await outputs();
+  const shown = [
+    ...(await told(watching)),
+    ...(await outage('spool')),
+    ...(await outage('continue')),
+    ...(await filesOf('main')),
+    ...(await outputs()),
+  ];
   expect(planted.size).toBeGreaterThan(100);
   expect(shown.find(([where]) => where === 'the database')?.[1]).toContain('mcp.tools.chat');
   expect(shown.find(([where]) => where === '/metrics')?.[1]).toContain('gateway_requests_total');

@@ -18,6 +18,7 @@ import {
 import { strangeIssuer, testNowSec, tokenWith } from '../support/issuer.ts';
 import { type Received, sendJson, sendResult } from '../support/mcp-scripted.ts';
 import { startUpstream, type Upstream } from '../support/upstream.ts';
+import { describeVectors, vector } from '../support/vectors.ts';
 
 const completion = {
   messages: [{ role: 'assistant', content: 'hello' }],
@@ -138,6 +139,59 @@ describe('in development mode', () => {
     const [fault] = answer.body['detail'] as unknown as JsonObject[];
     expect(fault).toMatchObject({ loc: expect.arrayContaining(['body']), msg: expect.any(String) });
   });
+});
+
+describeVectors('the public vectors', () => {
+  const bodyOf = (name: string) => vector<JsonObject>(`contracts/mcp_chat/${name}.json`);
+  const say = (to: TestGateway, json: JsonObject) => to.send('/mcp/tools/chat', { json });
+
+  it('are answered', async () => {
+    const json = bodyOf('happy_path');
+    const answer = await say(gateway, json);
+    expect([answer.status, answer.body]).toEqual([200, completion]);
+    const { capability: _, client_request_id: requestId, ...args } = json;
+    expect(connector.calls.at(-1)).toEqual({ name: 'chat', args, requestId });
+  });
+
+  it('are passed on with the error of the connector', async () => {
+    const json = bodyOf('ollama_unavailable');
+    const error = { code: 'TALOS_CHAT_OLLAMA_UNAVAILABLE', message: 'no model' };
+    const before = respond;
+    respond = ({ message }, response) => sendJson(response, { id: message['id'] ?? null, error });
+    try {
+      const answer = await say(gateway, json);
+      expect([answer.status, answer.body]).toMatchObject([500, { ...error, request_id: json['client_request_id'] }]);
+    } finally {
+      respond = before;
+    }
+  });
+
+  it('are refused when their capability is none', async () => {
+    const calls = connector.calls.length;
+    const answer = await say(gateway, bodyOf('invalid_capability'));
+    expect([answer.status, answer.body['error']]).toEqual([403, 'Capability verification failed']);
+    expect(connector.calls).toHaveLength(calls);
+  });
+
+  it('are refused when their message is as long as the placeholder says', async () => {
+    const json = bodyOf('oversize_message');
+    const calls = connector.calls.length;
+    const tooLong = JSON.stringify(json).replace('REPLACE_WITH_4001_PLUS_CHARS', 'x'.repeat(4_001));
+    const answer = await say(gateway, JSON.parse(tooLong) as JsonObject);
+    expect(answer.status).toBe(422);
+    expect(answer.body['detail']).toMatchObject([{ loc: ['body', 'messages', 0, 'content'] }]);
+    expect(connector.calls).toHaveLength(calls);
+  });
+
+  it.each(['happy_path', 'invalid_capability', 'ollama_unavailable', 'oversize_message'])(
+    'are refused in production, where no placeholder is a capability: %s',
+    async (name) => {
+      const calls = connector.calls.length;
+      const answer = await say(strict, bodyOf(name));
+      expect([answer.status, answer.body['error']]).toEqual([403, 'Capability verification failed']);
+      expect(connector.calls).toHaveLength(calls);
+    },
+  );
 });
 
 describe('when the connector', () => {

@@ -83,6 +83,30 @@ describe('a reader that takes nothing', () => {
     await fast.close();
   });
 
+  it('stays for as long as it takes something, or says so', async (context) => {
+    const clock = leapingClock();
+    const gateway = await start(context, { clock });
+    const slow = await watch(gateway);
+    slow.socket.pause();
+    const cursors = [];
+    for (let n = 0; n < 8; n++) {
+      const batch = numbered(5, n * 5).map((event) => ({ ...event, ...large }));
+      cursors.push(...(await report(gateway, batch)));
+    }
+    const lags = async () => /gateway_stream_lag_records [1-9]/.test((await gateway.send('/metrics')).text);
+    await expect.poll(lags, wait).toBe(true);
+    for (const last_cursor of cursors.slice(0, 4)) {
+      clock.leap(20_000);
+      slow.send({ type: 'heartbeat', last_cursor });
+      const told = async () => JSON.stringify((await gateway.send('/sessions')).body);
+      await expect.poll(told, wait).toContain(last_cursor);
+    }
+    expect(slow.socket.readyState).toBe(slow.socket.OPEN);
+    slow.socket.resume();
+    await expect.poll(() => actions(slow), wait).toEqual(names(40));
+    await slow.close();
+  });
+
   it('gets everything, late, when it takes again', async (context) => {
     const gateway = await start(context);
     const slow = await watch(gateway);

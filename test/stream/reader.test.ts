@@ -129,6 +129,8 @@ class HeldSink implements Sink {
   readonly gap = (gap: Gap): void => {
     this.gaps.push(gap);
   };
+  unsentBytes = 0;
+  readonly unsent = (): number => this.unsentBytes;
   leave(): void {
     for (const left of this.leaves.splice(0)) left();
   }
@@ -169,6 +171,23 @@ describe('a subscription', () => {
     expect([subscription.state, seen.ready, subscription.stuckMs()]).toEqual(['ready', 2, 0]);
     expect(subscription.position).toEqual({ next: 8, cursor: cursorOf(chunk.lastId) });
     expect(subscription.sent).toEqual({ events: 1, bytes: 5 });
+  });
+
+  it('is not stuck while the connection takes a large chunk in parts, or the client says that it moves', () => {
+    const { subscription, sink, time } = subscribed();
+    subscription.ready();
+    sink.unsentBytes = 3_000;
+    subscription.take(chunk);
+    for (const unsent of [2_000, 1_000]) {
+      time.ms += 25_000;
+      sink.unsentBytes = unsent;
+      expect(subscription.stuckMs()).toBe(0);
+    }
+    time.ms += 25_000;
+    expect(subscription.stuckMs()).toBe(25_000);
+    subscription.hasMoved();
+    time.ms += 31_000;
+    expect(subscription.stuckMs()).toBe(31_000);
   });
 
   it('writes nothing when nothing matched, and goes on', () => {
@@ -319,6 +338,7 @@ describe('turns', () => {
       this.#onTurn();
       setImmediate(left);
     };
+    readonly unsent = (): number => 0;
     readonly gap = (gap: Gap): void => {
       this.gaps.push(gap);
     };

@@ -193,7 +193,7 @@ describe('filters', () => {
   });
 
   it('are refused when they are not known', async () => {
-    const { error, code } = await ending(development, initMessage({ filters: { denial_reason: 'EXPIRED' } }));
+    const { error, code } = await ending(development, initMessage({ filters: { denied_by: 'EXPIRED' } }));
     expect({ code, error: error['code'] }).toEqual({ code: 4003, error: 'INVALID_MESSAGE' });
   });
 
@@ -380,6 +380,7 @@ describe('4003 INVALID_FORMAT', () => {
     ['with a cursor that is none', initMessage({ after_cursor: 'x' })],
     ['with filters that are none', initMessage({ filters: [] })],
     ['with a filter that is none', initMessage({ filters: { tool: 1 } })],
+    ['with a reason that is none', initMessage({ filters: { denial_reason: '%' } })],
   ])('for a first message that is %s', async (_name, first) => {
     const { error, code } = await ending(development, first);
     expect({ code, error: error['code'] }).toEqual({ code: 4003, error: 'INVALID_MESSAGE' });

@@ -29,6 +29,6 @@ describe('the verifier', () => {
 
   it('is small enough to be read in one sitting', () => {
     const code = texts.flatMap(([, text]) => text.split('\n').filter((line) => !/^\s*(?:\/\/|\/?\*|$)/.test(line)));
-    expect(code.length).toBeLessThan(750);
+    expect(code.length).toBeLessThan(800);
   });
 });

@@ -28,6 +28,13 @@ export const Role = Type.Object({
   built_in: Type.Boolean(),
 });
 
+/** A role that says which schema it is of. */
+export const RoleDocument = Type.Object({
+  schema_id: Type.Literal('talos.rbac.role'),
+  schema_version: Type.Literal('v1'),
+  ...Role.properties,
+});
+
 export const NewRole = Type.Object({ name: RoleName, description: Description, permissions: Permissions });
 
 /** A role of a snapshot. */
@@ -54,6 +61,12 @@ export const BindingList = Type.Array(
 export const Bindings = Type.Object({
   principal_id: Type.String(),
   bindings: BindingList,
+});
+
+export const BindingsDocument = Type.Object({
+  schema_id: Type.Literal('talos.rbac.binding'),
+  schema_version: Type.Literal('v1'),
+  ...Bindings.properties,
 });
 
 export const NewBindings = Type.Object({

@@ -1,13 +1,14 @@
 /** Roles, permissions and bindings. */
-import { Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from '@fastify/type-provider-typebox';
 import { permissionOfAction } from '../../../core/permission.ts';
+import type { Role } from '../../../core/role.ts';
 import { type SurfaceId, surfaceOf, surfaces } from '../../../core/surfaces.ts';
 import type { AuthorizeAction } from '../../../gateway/authorize-action.ts';
-import type { ManageRoles } from '../../../gateway/manage-roles.ts';
+import type { ManageRoles, PrincipalBindings } from '../../../gateway/manage-roles.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { answered } from './answered.ts';
-import { Bindings, NewBindings, NewRole, Role } from './rbac-schemas.ts';
+import { BindingsDocument, NewBindings, NewRole, RoleDocument } from './rbac-schemas.ts';
 
 const AuditRef = Type.String({ description: 'The id of the record of this change.' });
 const Removed = Type.Object({ success: Type.Boolean(), audit_ref: AuditRef });
@@ -34,12 +35,12 @@ function roleRoutes(app: App, { authenticate, authorizeAction, manageRoles, fact
     '/admin/v1/rbac/roles',
     {
       config: route('admin.rbac.roles.list'),
-      schema: { tags, summary: 'Roles', response: { 200: Type.Object({ roles: Type.Array(Role) }) } },
+      schema: { tags, summary: 'Roles', response: { 200: Type.Object({ roles: Type.Array(RoleDocument) }) } },
       onRequest,
     },
     async (request) => {
       const roles = await manageRoles.roles({ caller: callerOf(request), facts: factsOf(request) });
-      return { roles: roles.map((role) => ({ ...role, permissions: [...role.permissions] })) };
+      return { roles: roles.map(shownRole) };
     },
   );
 
@@ -68,14 +69,14 @@ function roleRoutes(app: App, { authenticate, authorizeAction, manageRoles, fact
         tags,
         summary: 'Make a role',
         body: NewRole,
-        response: { 200: Type.Intersect([Role, Type.Object({ audit_ref: AuditRef })]) },
+        response: { 200: Type.Intersect([RoleDocument, Type.Object({ audit_ref: AuditRef })]) },
       },
       onRequest,
     },
     async (request, reply) => {
       const asking = { caller: callerOf(request), facts: factsOf(request) };
       const { answer, auditRef } = answered(reply, await manageRoles.addRole(asking, request.body));
-      return { ...answer, permissions: [...answer.permissions], audit_ref: auditRef };
+      return { ...shownRole(answer), audit_ref: auditRef };
     },
   );
 
@@ -109,13 +110,13 @@ function bindingRoutes(app: App, { authenticate, manageRoles, factsOf }: RbacRou
       schema: {
         tags,
         summary: 'Who holds which role',
-        response: { 200: Type.Object({ bindings: Type.Array(Bindings) }) },
+        response: { 200: Type.Object({ bindings: Type.Array(BindingsDocument) }) },
       },
       onRequest,
     },
     async (request) => {
       const bindings = await manageRoles.bindings({ caller: callerOf(request), facts: factsOf(request) });
-      return { bindings: bindings.map((of) => ({ ...of, bindings: [...of.bindings] })) };
+      return { bindings: bindings.map(shownBindings) };
     },
   );
 
@@ -127,14 +128,14 @@ function bindingRoutes(app: App, { authenticate, manageRoles, factsOf }: RbacRou
         tags,
         summary: 'Give roles to a principal',
         body: NewBindings,
-        response: { 200: Type.Intersect([Bindings, Type.Object({ audit_ref: AuditRef })]) },
+        response: { 200: Type.Intersect([BindingsDocument, Type.Object({ audit_ref: AuditRef })]) },
       },
       onRequest,
     },
     async (request, reply) => {
       const asking = { caller: callerOf(request), facts: factsOf(request) };
       const { answer, auditRef } = answered(reply, await manageRoles.addBindings(asking, request.body));
-      return { ...answer, bindings: [...answer.bindings], audit_ref: auditRef };
+      return { ...shownBindings(answer), audit_ref: auditRef };
     },
   );
 
@@ -160,6 +161,14 @@ function bindingRoutes(app: App, { authenticate, manageRoles, factsOf }: RbacRou
       return { success: true, audit_ref: auditRef };
     },
   );
+}
+
+function shownRole(role: Role): Static<typeof RoleDocument> {
+  return { schema_id: 'talos.rbac.role', schema_version: 'v1', ...role, permissions: [...role.permissions] };
+}
+
+function shownBindings(of: PrincipalBindings): Static<typeof BindingsDocument> {
+  return { schema_id: 'talos.rbac.binding', schema_version: 'v1', ...of, bindings: [...of.bindings] };
 }
 
 /** Every permission that some surface or tool call asks for. */

@@ -5,6 +5,7 @@ import type { Outcome } from '../../../core/audit-event.ts';
 import { cursorOf, decodeCursor } from '../../../core/cursor.ts';
 import { clientOutcomes, toItem, toRecord } from '../../../core/event-item.ts';
 import type { EventFilter, ReadEvents, StoredEvent } from '../../../gateway/read-events.ts';
+import type { StreamFilter } from '../../../stream/filter.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
@@ -26,6 +27,16 @@ export const filterMembers = {
   to: Type.Optional(Seconds),
 };
 const FilterQuery = Type.Object(filterMembers);
+
+/** What streams can be filtered by, as members of a query or a message. */
+const { from: _from, to: _to, ...equalities } = filterMembers;
+export const streamFilterMembers = {
+  ...equalities,
+  denial_reason: Type.Optional(
+    Type.String({ pattern: '^[A-Z_]{1,64}$', description: 'Of what was denied: such as `EXPIRED`.' }),
+  ),
+};
+const StreamFilterQuery = Type.Object(streamFilterMembers);
 
 const ListQuery = Type.Object({
   limit: Type.Optional(Type.Integer({ description: `Clamped to 1..${bounds.listEventsMax}.` })),
@@ -120,6 +131,13 @@ function pageOf(query: Static<typeof ListQuery>) {
     ...(before === undefined ? {} : { before: decodeCursor(before) }),
     ...(after === undefined ? {} : { after: decodeCursor(after) }),
   };
+}
+
+export function streamFilterOf({
+  denial_reason: denialReason,
+  ...query
+}: Static<typeof StreamFilterQuery>): StreamFilter {
+  return { ...filterOf(query), ...(denialReason === undefined ? {} : { denialReason }) };
 }
 
 export function filterOf(query: Static<typeof FilterQuery>): EventFilter {

@@ -19,6 +19,7 @@ const Servers = Type.Object({
 });
 
 const Tools = Type.Object({
+  server_id: Type.String(),
   tools: Type.Array(Type.Unsafe<object>({ type: 'object', additionalProperties: true })),
 });
 
@@ -74,7 +75,7 @@ export function listToolsRoutes(
         serverId,
         signal: clientGone(reply),
       });
-      return { tools: tools.map((tool) => ({ ...tool, server_id: serverId })) };
+      return { server_id: serverId, tools: tools.map((tool) => ({ ...tool, server_id: serverId })) };
     },
   );
 

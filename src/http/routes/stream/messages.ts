@@ -6,7 +6,7 @@ import { TalosError } from '../../../core/errors.ts';
 import { isJsonObject, type JsonObject } from '../../../core/json.ts';
 import { parseJsonStrict } from '../../../core/strict-json.ts';
 import type { StreamFilter } from '../../../stream/filter.ts';
-import { filterMembers, filterOf } from '../events/read.ts';
+import { streamFilterMembers, streamFilterOf } from '../events/read.ts';
 import { SubmittedEventBody } from '../events/submit.ts';
 
 const CursorText = Type.String({ maxLength: 128 });
@@ -77,12 +77,7 @@ export function readMessage(text: string): ClientMessage {
   return value as unknown as ClientMessage;
 }
 
-const filterNames = ['session_id', 'correlation_id', 'outcome', 'event_type', 'agent_id', 'tool', 'server_id'] as const;
-const filterCheck = Compile(
-  Type.Object(Object.fromEntries(filterNames.map((name) => [name, filterMembers[name]])), {
-    additionalProperties: false,
-  }),
-);
+const filterCheck = Compile(Type.Object(streamFilterMembers, { additionalProperties: false }));
 
 /** Members that are null or empty filter nothing. */
 export function readFilter(filters: object | null | undefined): StreamFilter {
@@ -90,7 +85,7 @@ export function readFilter(filters: object | null | undefined): StreamFilter {
     Object.entries(filters ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== ''),
   );
   if (!filterCheck.Check(given)) throw invalid('The filters are not valid', firstFault(filterCheck, given));
-  return filterOf(given);
+  return streamFilterOf(given);
 }
 
 function objectOf(text: string): JsonObject {

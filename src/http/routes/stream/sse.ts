@@ -10,15 +10,13 @@ import type { App } from '../../fastify.ts';
 import { EventStream } from '../../sse.ts';
 import type { StreamCredentials } from '../../stream-credentials.ts';
 import { openSession, type StreamDeps } from '../../stream-session.ts';
-import { filterMembers, filterOf } from '../events/read.ts';
-
-const { from: _from, to: _to, ...equalities } = filterMembers;
+import { streamFilterMembers, streamFilterOf } from '../events/read.ts';
 
 const StreamQuery = Type.Object({
   after_cursor: Type.Optional(Type.String({ description: 'A cursor: the stream goes on after it.' })),
   last_event_id: Type.Optional(Type.String({ description: 'The same; the header `Last-Event-ID` wins over both.' })),
   ticket: Type.Optional(Type.String({ maxLength: 128, description: 'In place of credentials in headers.' })),
-  ...equalities,
+  ...streamFilterMembers,
 });
 
 export interface SseRouteDeps extends StreamDeps {
@@ -66,7 +64,13 @@ async function begin(
   await openSession(
     deps,
     {
-      ...{ surfaceId, caller, facts: deps.factsOf(request), filter: filterOf(query), after: cursorOfRequest(request) },
+      ...{
+        surfaceId,
+        caller,
+        facts: deps.factsOf(request),
+        filter: streamFilterOf(query),
+        after: cursorOfRequest(request),
+      },
       reauthenticate: () => deps.credentials.reauthenticate(shown, caller),
     },
     stream,
