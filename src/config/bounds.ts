@@ -38,7 +38,7 @@ export const bounds = {
   constraintListItemsMax: 256,
   constraintNameCharsMax: 256,
   // Other requests wait for it.
-  constraintSchemaCompileMsMax: 500,
+  constraintSchemaCompileMsMax: 250,
   pathGlobsMax: 32,
   pathGlobCharsMax: 512,
   pathArgumentsMax: 64,

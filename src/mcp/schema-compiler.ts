@@ -80,11 +80,15 @@ class Compiler {
     const identified: AnySchemaObject = { ...schema, $id: `${idBase}${this.#compilations}` };
     delete identified['$schema'];
     try {
-      const compiled = withinTime(this.#compileMsMax, () => this.#ajv.compile(identified));
+      let attempts = 0;
+      const compiled = withinTime(this.#compileMsMax, () => {
+        if (attempts++ > 0) this.#replace();
+        return this.#ajv.compile(identified);
+      });
       this.#ajv.removeSchema(identified);
       return compiled;
     } catch (error) {
-      // Whatever it was in the middle of is not to be gone on with.
+      // Whatever it was in the middle of is not to be gone on with; nor above, when it is begun anew.
       this.#replace();
       throw error;
     }

@@ -97,8 +97,7 @@ export async function startGateways({ folder, count, database, env }: GatewaysOp
       const started = await startGatewayProcess({
         cwd: dataDir,
         env: { ...common, TALOS_DATA_DIR: dataDir, ...storeOf(node) },
-      }).catch((e) => {
-        process.stdout.write(String(e).slice(0, 1500));
+      }).catch(() => {
         return undefined;
       });
       if (started === undefined) {

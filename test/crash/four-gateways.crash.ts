@@ -13,6 +13,7 @@ import { dice } from './dice.ts';
 import { type FaultCounts, startFaults } from './faults.ts';
 import { type Ledger, startLoad } from './load.ts';
 import { closeOpenIntents, endGateways, openReconciler } from './settle.ts';
+import { judgeSubscribers, type Subscribers, startSubscribers } from './subscribers.ts';
 import { judge, type Verdict } from './verdict.ts';
 
 afterEach(cleanUp, 60_000);
@@ -34,6 +35,7 @@ it('loses nothing that was acknowledged', { timeout: (3 * seconds + 240) * 1000 
   // Far less patient than a gateway: whoever is stopped for five seconds finds its intents closed when it wakes.
   const watcher = openReconciler(cluster.store.connection, { intervalMs: 1_000, silentMs: 2_000 });
   const load = startLoad(cluster, dice(seed));
+  const subscribers = startSubscribers(cluster, dice(seed + 2));
   const faults = startFaults(cluster, dice(seed + 1));
   await delay(seconds * 1000);
   for (let extra = 0; extra < 2 * seconds && !isEnough(load.ledger, faults.counts); extra++) await delay(1_000);
@@ -42,8 +44,11 @@ it('loses nothing that was acknowledged', { timeout: (3 * seconds + 240) * 1000 
   await load.stop();
   const settledMs = performance.now() - startedAtMs - loadMs;
   await watcher.close();
-  await endGateways(cluster);
   const { connection } = cluster.store;
+  const lastId = await lastIdOf(cluster);
+  await subscribers.reached(lastId);
+  await subscribers.stop();
+  await endGateways(cluster);
   const closedAfterwards = await closeOpenIntents(connection);
 
   const records = await checkLog(connection);
@@ -54,10 +59,12 @@ it('loses nothing that was acknowledged', { timeout: (3 * seconds + 240) * 1000 
     records: records.length,
     closedAfterwards,
     zombiesEnded: zombiesEnded(cluster),
+    subscribers,
     verdict,
   };
   process.stdout.write(`\n${summary({ ...run, counts: faults.counts, ledger: load.ledger })}\n\n`);
   expect(verdict.faults).toEqual([]);
+  expect(judgeSubscribers(subscribers, records, lastId)).toEqual([]);
   expect(await query(connection, 'SELECT * FROM log_intent')).toEqual([]);
   expect(load.ledger.groups.filter(({ told }) => told === undefined).length, 'groups given up').toBe(0);
   expect(load.ledger.silenceMs, 'milliseconds without an acknowledgement').toBeLessThan(silenceMsMax);
@@ -66,6 +73,13 @@ it('loses nothing that was acknowledged', { timeout: (3 * seconds + 240) * 1000 
 
 function isEnough({ acknowledged }: Ledger, { killsInTransaction, ambiguous }: FaultCounts): boolean {
   return acknowledged >= acknowledgedMin && killsInTransaction >= killsInTransactionMin && ambiguous >= ambiguousMin;
+}
+
+async function lastIdOf({ store }: Cluster): Promise<string> {
+  const [row] = (await query(store.connection, 'SELECT event_id FROM audit_event ORDER BY seq DESC LIMIT 1')) as {
+    event_id: string;
+  }[];
+  return row?.event_id ?? '';
 }
 
 function zombiesEnded({ nodes }: Cluster): number {
@@ -79,12 +93,14 @@ interface Run {
   readonly records: number;
   readonly closedAfterwards: number;
   readonly zombiesEnded: number;
+  readonly subscribers: Subscribers;
   readonly ledger: Ledger;
   readonly counts: FaultCounts;
   readonly verdict: Verdict;
 }
 
-function summary({ loadMs, settledMs, records, closedAfterwards, zombiesEnded, ledger, counts, verdict }: Run): string {
+function summary({ loadMs, settledMs, records, closedAfterwards, zombiesEnded, ...run }: Run): string {
+  const { ledger, counts, verdict, subscribers } = run;
   const { calls, acknowledged } = ledger;
   const moments = Object.entries(counts.killsAt).map(([name, count]) => `${name} ${count}`);
   const rows: readonly (readonly [string, string | number])[] = [
@@ -111,7 +127,14 @@ function summary({ loadMs, settledMs, records, closedAfterwards, zombiesEnded, l
     ['ambiguous commits', counts.ambiguous],
     ['crashes of the store', counts.storeCrashes],
     ['checkpoints compared', ledger.checkpoints.size],
+    ['records that subscribers saw', subscribers.all.map(({ seen }) => seen.length).join(', ')],
+    ['  connections, repeated', sumsOf(subscribers)],
     ['lost, doubled, torn or misplaced', verdict.faults.length],
   ];
   return rows.map(([name, value]) => `${name.padEnd(38)} ${value}`).join('\n');
+}
+
+function sumsOf({ all }: Subscribers): string {
+  const sum = (of: 'streams' | 'repeated') => all.reduce((total, subscriber) => total + subscriber[of], 0);
+  return `${sum('streams')}, ${sum('repeated')}`;
 }

@@ -38,13 +38,10 @@ it('loses nothing when the power fails', { timeout: (cuts * 60 + 120) * 1000 }, 
     await delay(chance.below(1_500));
     await writeFile(unsynced, 'for the page cache alone');
     disk.cut();
-    process.stdout.write(`cut ${load.ledger.acknowledged}\n`);
     node.url = undefined;
     for (const pid of await processesIn(join(dataDir, 'postgres'))) process.kill(pid, 'SIGKILL');
     if (node.child !== undefined) await endProcess(node.child, 'SIGKILL');
-    process.stdout.write('killed\n');
     await disk.restore();
-    process.stdout.write('restored\n');
     // The disk did lose what was not synced.
     await expect(stat(unsynced).then(({ size }) => size)).rejects.toThrow('ENOENT');
     await gateways.start(node);

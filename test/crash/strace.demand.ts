@@ -106,7 +106,6 @@ async function inject(
   const isHit = await hitIn(log, tracer, provoke);
   // Who is started again must not meet the same fault. A polite signal would wait for ends that it has not heard of.
   await endProcess(tracer, 'SIGKILL');
-  process.stdout.write(`${calls} ${fault} ${nth}: ${isHit} ${(performance.now() / 1000).toFixed(1)}\n`);
   return isHit;
 }
 

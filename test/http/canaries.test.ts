@@ -372,6 +372,7 @@ it('nothing that is secret comes out anywhere', async () => {
   ];
   expect(planted.size).toBeGreaterThan(100);
   expect(shown.find(([where]) => where === 'the database')?.[1]).toContain('mcp.tools.chat');
+  expect(shown.find(([where]) => where.endsWith('.spool'))?.[1]).toContain('deploy');
   expect(shown.find(([where]) => where === '/metrics')?.[1]).toContain('gateway_requests_total');
   const found = [...planted].flatMap(([place, text]) =>
     spellings(text).flatMap((spelling) =>

@@ -10,8 +10,17 @@ import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { permissionOfAction } from '../../src/core/permission.ts';
 import { type Surface, type SurfaceId, surfaceOf, surfaces } from '../../src/core/surfaces.ts';
 import { type Answer, productionEnv, startTestGateway, type TestGateway, wallClock } from '../support/gateway.ts';
-import { adminToken, hs256 } from '../support/identity.ts';
-import { goodClaims, signedText, strangeIssuer, testNowSec, tokenOfText, tokenWith } from '../support/issuer.ts';
+import { adminToken, attest, hs256, signedJwt } from '../support/identity.ts';
+import {
+  goodClaims,
+  issuerOfSeed,
+  signedText,
+  strangeIssuer,
+  testNowSec,
+  tokenOfText,
+  tokenWith,
+} from '../support/issuer.ts';
+import { type OidcIssuer, rsaKey, startOidcIssuer } from '../support/oidc-issuer.ts';
 import { connect, initMessage } from '../support/stream.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
@@ -160,6 +169,12 @@ let gateway: TestGateway;
 let folder: string;
 /** API keys by what they may. */
 const keys = new Map<string, string>();
+/** What was made at the gateway, by the name of the credential. */
+const made = new Map<string, string>();
+const signer = issuerOfSeed('33'.repeat(32));
+const clock = wallClock();
+const rsa = rsaKey();
+let oidc: OidcIssuer;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'talos-matrix-'));
@@ -169,20 +184,56 @@ beforeAll(async () => {
     ({ message }: { message: JsonObject }, response: { end: (t: string) => void }) =>
       response.end(JSON.stringify({ jsonrpc: '2.0', id: message['id'] ?? null, result }));
   upstream = await startUpstream({ calls: { echo, chat: answerRpc(completion) as never } });
+  oidc = await startOidcIssuer();
+  oidc.keys = { k1: rsa.publicKey };
+  const identity = {
+    TALOS_OIDC_ISSUER: oidc.url,
+    TALOS_OIDC_AUDIENCE: 'talos',
+    TALOS_OIDC_PERMISSIONS_CLAIM: 'scope',
+    TALOS_ATTESTATION_KEYS: signer.did,
+  };
   gateway = await startTestGateway({
-    env: { ...env, TALOS_LOG_KEY_FILE: join(folder, 'log.key'), MCP_CONNECTOR_URL: upstream.url },
+    env: { ...env, ...identity, TALOS_LOG_KEY_FILE: join(folder, 'log.key'), MCP_CONNECTOR_URL: upstream.url },
     servers: { tested: upstream.url },
-    clock: wallClock(),
+    clock,
   });
   for (const id of routed) await keyFor(id);
   await keyOf('powerless', []);
+  await makeOthers();
 });
 
 afterAll(async () => {
   await gateway.stop();
   await upstream.close();
+  await oidc.close();
   await rm(folder, { recursive: true });
 });
+
+async function tell(path: string, json: JsonValue, method = 'POST'): Promise<JsonObject> {
+  const { status, body, text } = await gateway.send(path, { token: secret, json, method });
+  expect([path, status], text).toEqual([path, 200]);
+  return body;
+}
+
+async function makeOthers(): Promise<void> {
+  const permissions = ['*:*'];
+  const revoked = await tell('/admin/v1/api-keys', { name: fresh(), permissions });
+  made.set('revoked key', String(revoked['api_key']));
+  await tell(`/admin/v1/api-keys/${(revoked['key'] as JsonObject)['id']}`, {}, 'DELETE');
+  const expired = await tell('/admin/v1/api-keys', { name: fresh(), permissions, expires_in_seconds: 1 });
+  made.set('expired key', String(expired['api_key']));
+  clock.nowSec += 2;
+  await tell('/admin/v1/capabilities/revoke', { token: revokedCapability() });
+  for (const principal_id of ['holder', signer.did]) {
+    await tell('/admin/v1/rbac/bindings', { principal_id, bindings: [{ role_id: 'PlatformAdmin', scope: 'global' }] });
+  }
+  const presented = { ...bearer(adminToken({ sub: 'bearer', permissions: [] })), 'x-talos-capability': everything() };
+  const { headers } = await gateway.send('/api/events', { headers: presented });
+  expect(headers.get('x-talos-session')).toMatch(/./);
+  made.set('session', headers.get('x-talos-session') ?? '');
+  const spent = attest(signer, { path: '/api/events', opcode: 'events.list', nonce: spentNonce });
+  expect((await gateway.send('/api/events', { headers: spent })).status).toBe(200);
+}
 
 async function keyOf(name: string, permissions: string[], team = 'default'): Promise<string> {
   const known = keys.get(name);
@@ -214,11 +265,18 @@ function scopeOf(id: SurfaceId): string {
  * What a credential comes to: refused as nobody's, refused as a wrong kind, known but with a capability that does not
  * count, known but without any right, known but without this one, or let in.
  */
-type Standing = 'stranger' | 'scheme' | 'invalid' | 'spoilt' | 'unbound' | 'powerless' | 'right' | 'secret';
+type Standing =
+  | Verdicted
+  /** Whoever signed is not known, or said it before: nobody is asked what they may. */
+  | 'unsigned'
+  | 'replayed';
+type Verdicted = 'stranger' | 'scheme' | 'invalid' | 'spoilt' | 'unbound' | 'powerless' | 'right' | 'secret';
 
 interface Credential {
   readonly standing: Standing;
-  readonly headers: (id: SurfaceId) => Readonly<Record<string, string>>;
+  readonly headers: (id: SurfaceId, body?: JsonValue) => Readonly<Record<string, string>>;
+  /** It is for one request, whose body it speaks of. */
+  readonly isSigned?: true;
 }
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
@@ -229,6 +287,20 @@ const unsigned = (header: object) => {
   const parts = [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
   return `${parts.join('.')}.`;
 };
+
+const everything = () => tokenWith({ ...wide, constraints: { team_id: '*' } });
+const revokedCapability = () => tokenWith({ ...wide, sub: 'did:talos:revoked' });
+const spentNonce = 'a nonce that was used before';
+const attested =
+  (who: typeof signer, nonce?: string): Credential['headers'] =>
+  (id, body) =>
+    attest(who, {
+      ...{ path: pathOf(id), opcode: id, method: surfaceOf(id).method },
+      ...(body === undefined ? {} : { body }),
+      ...(nonce === undefined ? {} : { nonce }),
+    });
+const oidcToken = (scope: string, changes: JsonObject = {}) =>
+  signedJwt({ ...claims, iss: oidc.url, aud: 'talos', sub: 'user', scope, ...changes }, rsa.privateKey, { kid: 'k1' });
 
 const credentials: Readonly<Record<string, Credential>> = {
   none: { standing: 'stranger', headers: () => ({}) },
@@ -251,6 +323,40 @@ const credentials: Readonly<Record<string, Credential>> = {
   'an expired token': { standing: 'invalid', headers: () => bearer(adminToken(past)) },
   'a token without a signature': { standing: 'invalid', headers: () => bearer(unsigned({ alg: 'none' })) },
   'a token of another algorithm': { standing: 'invalid', headers: () => bearer(unsigned({ alg: 'RS256' })) },
+  'a revoked key': { standing: 'invalid', headers: () => bearer(made.get('revoked key') ?? '') },
+  'an expired key': { standing: 'invalid', headers: () => bearer(made.get('expired key') ?? '') },
+  'a revoked capability': { standing: 'invalid', headers: () => bearer(revokedCapability()) },
+  'a token of the issuer for somebody else': {
+    standing: 'invalid',
+    headers: () => bearer(oidcToken('*:*', { aud: 'another' })),
+  },
+  'a token of the issuer without a permission': { standing: 'unbound', headers: () => bearer(oidcToken('openid')) },
+  'a signature of a key that nobody knows': {
+    standing: 'unsigned',
+    headers: attested(strangeIssuer),
+    isSigned: true,
+  },
+  'a signature with a nonce that was used': {
+    standing: 'replayed',
+    headers: attested(signer, spentNonce),
+    isSigned: true,
+  },
+  'a signature of a known key': { standing: 'right', headers: attested(signer), isSigned: true },
+  'a token whose bearer has a role': {
+    standing: 'right',
+    headers: () => bearer(adminToken({ sub: 'holder', permissions: [] })),
+  },
+  'a token of the issuer with the permission': {
+    standing: 'right',
+    headers: (id) => bearer(oidcToken(rightOf(id).join(' '))),
+  },
+  'a session of the capability': {
+    standing: 'right',
+    headers: () => ({
+      ...bearer(adminToken({ sub: 'bearer', permissions: [] })),
+      'x-talos-session': made.get('session') ?? '',
+    }),
+  },
   'a capability for something else': {
     standing: 'powerless',
     headers: () => bearer(tokenWith({ scope: 'tool:elsewhere/method:nothing' })),
@@ -303,7 +409,7 @@ const spoilt: Verdict = [403, 'TALOS_INVALID_CAPABILITY'];
 const disabled: Verdict = [403, 'EVENT_SUBMISSION_DISABLED'];
 
 /** What each gate says to each standing; `undefined` is what whoever may gets. */
-const verdicts: Readonly<Record<Exclude<Gate, 'public'>, Readonly<Record<Standing, Verdict | undefined>>>> = {
+const verdicts: Readonly<Record<Exclude<Gate, 'public'>, Readonly<Record<Verdicted, Verdict | undefined>>>> = {
   events: {
     stranger: denied,
     scheme,
@@ -406,6 +512,13 @@ const verdicts: Readonly<Record<Exclude<Gate, 'public'>, Readonly<Record<Standin
   },
 };
 
+function verdictOf(gate: Gate, standing: Standing): Verdict | undefined {
+  if (gate === 'public') return undefined;
+  if (standing !== 'unsigned' && standing !== 'replayed') return verdicts[gate][standing];
+  // Where the secret alone counts, no signature is looked at.
+  return gate === 'token' || standing === 'unsigned' ? invalid : [401, 'REPLAY_DETECTED'];
+}
+
 function pathOf(id: SurfaceId): string {
   const { at = {}, query = '' } = expected[id] ?? {};
   const path = surfaceOf(id).template.replaceAll(/\{([^}]+)\}/g, (_, name: string) => at[name] ?? anId);
@@ -421,13 +534,14 @@ const patternOf = (template: string) =>
       .join('.+')}$`,
   );
 
-async function send(id: SurfaceId, headers: Readonly<Record<string, string>>, method?: string): Promise<Answer> {
-  const { json } = expected[id] ?? {};
+async function send(id: SurfaceId, headersFor: Credential['headers'], method?: string): Promise<Answer> {
+  const json = expected[id]?.json?.();
+  const headers = headersFor(id, json);
   const response = await fetch(gateway.url + pathOf(id), {
     method: method ?? surfaceOf(id).method,
     redirect: 'manual',
     headers: { ...headers, ...(json === undefined ? {} : { 'content-type': 'application/json' }) },
-    ...(json === undefined ? {} : { body: JSON.stringify(json()) }),
+    ...(json === undefined ? {} : { body: JSON.stringify(json) }),
   });
   // A stream has no end: that it begins is the answer.
   const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
@@ -447,7 +561,8 @@ function checkError(answer: Answer, code: string, legacy: string | undefined): v
   if (answer.status === 401) expect(headers.get('www-authenticate')).toMatch(/^Bearer realm="talos"/);
   else if (code === 'TALOS_DENIED') expect(headers.get('www-authenticate')).toContain('insufficient_scope');
   else expect(headers.get('www-authenticate')).toBeNull();
-  if (code !== 'AUTH_INVALID') expect(headers.get('www-authenticate') ?? '').not.toContain('invalid_token');
+  const isInvalid = code === 'AUTH_INVALID' || code === 'REPLAY_DETECTED';
+  if (!isInvalid) expect(headers.get('www-authenticate') ?? '').not.toContain('invalid_token');
   expect(text).not.toMatch(/\n\s+at |node_modules|\.ts:\d/);
   for (const known of secrets()) expect(text).not.toContain(known);
 }
@@ -474,8 +589,8 @@ describe('every route', () => {
     const { gate, legacy } = what;
     const good = [what.status ?? 200].flat();
     for (const [name, { standing, headers }] of Object.entries(credentials)) {
-      const answer = await send(id, headers(id));
-      const verdict = gate === 'public' ? undefined : verdicts[gate][standing];
+      const answer = await send(id, headers);
+      const verdict = verdictOf(gate, standing);
       const [status, code] = verdict ?? [expect.toBeOneOf(good)];
       expect.soft([name, answer.status, answer.text]).toEqual([name, status, answer.text]);
       checkHeaders(answer);
@@ -502,8 +617,8 @@ describe('every route', () => {
   });
 
   it.each(routed.filter((id) => surfaceOf(id).method === 'GET'))('HEAD of %s opens no more than GET', async (id) => {
-    const { status } = await send(id, {}, 'HEAD');
-    const asked = (await send(id, {})).status;
+    const { status } = await send(id, () => ({}), 'HEAD');
+    const asked = (await send(id, () => ({}))).status;
     expect(status === asked || status >= 400).toBe(true);
   });
 });
@@ -560,7 +675,7 @@ describe('the WebSocket', () => {
   };
 
   it.each(Object.entries(credentials))('with %s lets in whoever may', async (_, { standing, headers }) => {
-    if (['scheme', 'invalid', 'secret'].includes(standing)) {
+    if (['scheme', 'invalid', 'secret', 'unsigned', 'replayed'].includes(standing)) {
       await expect(connect(gateway, { headers: headers('events.stream') })).rejects.toThrow('401');
       return;
     }
@@ -613,13 +728,15 @@ describe('every method of MCP', () => {
   };
 
   it.each(methods)('%s is for whoever may', async (method, scope, params) => {
-    for (const [name, { standing, headers }] of Object.entries(credentials)) {
+    for (const [name, { standing, headers, isSigned }] of Object.entries(credentials)) {
+      // Its body is not the one of the table.
+      if (isSigned) continue;
       const given =
         standing === 'right' && name === 'the capability'
           ? bearer(tokenWith({ scope: scope ?? 'tool:*' }))
           : headers('mcp.native');
       const answer = await ask(method, params, given);
-      const verdict = verdicts.mcp[standing];
+      const verdict = verdictOf('mcp', standing);
       if (verdict !== undefined && verdict[0] !== 200) {
         expect([name, answer.status, answer.body['code']]).toEqual([name, ...verdict]);
         continue;

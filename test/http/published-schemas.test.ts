@@ -59,7 +59,8 @@ const differences: Readonly<Record<string, Difference>> = {
   },
 };
 
-const described = ['mcp/errors', 'mcp/capability'];
+/** Schemas that others refer to. */
+const shared = ['mcp/errors', 'mcp/capability'];
 
 /** Why the value is not of the schema; empty when it is. With `asPublished` no difference is forgiven. */
 function faults(name: string, value: unknown, { asPublished = false, part = '' } = {}): string[] {
@@ -68,7 +69,7 @@ function faults(name: string, value: unknown, { asPublished = false, part = '' }
     const { $schema: _, ...schema } = vector<Schema>(`schemas/${of}.schema.json`);
     return schema;
   };
-  for (const of of described.filter((other) => other !== name)) ajv.addSchema(read(of));
+  for (const of of shared.filter((other) => other !== name)) ajv.addSchema(read(of));
   const schema = read(name);
   if (!asPublished) differences[name]?.apply(schema);
   ajv.addSchema(schema, 'judged');
@@ -122,6 +123,14 @@ describeVectors('by the published schema', () => {
     expect(faults('common/errors', body)).toEqual([]);
   });
 
+  it('common/errors: an answer that names no record and has a code of the schema needs no forgiveness', async () => {
+    const strange = await ask('/admin/v1/policy/explain', { server_id: 'a', tool_name: 'b' }, token);
+    const { audit_ref: ref, ...body } = strange.body;
+    expect([ref, body['code']]).toEqual([expect.any(String), 'TALOS_DENIED']);
+    expect(faults('common/errors', body, { asPublished: true })).toEqual([]);
+    expect(faults('common/errors', strange.body, { asPublished: true })).not.toEqual([]);
+  });
+
   it.each(['/log/tile/9/000', '/log/consistency?from=9&to=1', '/log/tile/entries/x'])(
     'common/errors: %s',
     async (path) => {
@@ -135,6 +144,7 @@ describeVectors('by the published schema', () => {
     const made = await ask('/admin/v1/rbac/roles', { name: 'reader', permissions: ['events:read'], description: 'x' });
     expect(made.status, made.text).toBe(200);
     expect(faults('rbac/role', made.body)).toEqual([]);
+    expect(faults('rbac/role', made.body, { asPublished: true })).not.toEqual([]);
     const roles = (await ask('/admin/v1/rbac/roles')).body['roles'] as JsonObject[];
     expect(roles.length).toBeGreaterThan(6);
     for (const role of roles) expect(faults('rbac/role', role, { asPublished: true })).toEqual([]);

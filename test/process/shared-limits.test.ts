@@ -39,6 +39,7 @@ async function start(env: Readonly<Record<string, string>>): Promise<GatewayProc
     cwd: folder,
     env: {
       ...productionEnv,
+      TALOS_RATE_LIMIT: 'true',
       TALOS_GATEWAY_PORT: '0',
       TALOS_TRUSTED_PROXIES: '127.0.0.1',
       DATABASE_URL: database.url,

@@ -190,7 +190,7 @@ describe('the filter of denial_reason', () => {
     for (const client of [live, old, sse]) {
       const reasons = () => client.items().map((item) => item['denial_reason']);
       await expect.poll(reasons, wait).toEqual(['EXPIRED']);
-      client.close();
+      await client.close();
     }
   });
 });
