@@ -106,7 +106,7 @@ export const settings = {
     default: undefined,
     defaultText: 'none: every tool counts as one that writes',
     meaning:
-      'JSON file that says which tools only read (`tools`: `tool_server`, `tool_name`, `tool_class`), and with `path_arguments` which further arguments hold paths. A call of any other tool is on record before it is sent.',
+      'JSON file that says which tools only read (`tools`: `tool_server`, `tool_name`, `tool_class`), and with `path_arguments` which further arguments hold paths, and with `requires_idempotency_key` which may be called under an idempotency key only. A call of any other tool is on record before it is sent.',
   }),
   ...logSettings,
   ...identitySettings,
