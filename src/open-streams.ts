@@ -1,7 +1,5 @@
 /** Live streams of one gateway: the follower of the log, the sessions that read it, and what they may be used once for. */
-import { bounds } from './config/bounds.ts';
 import type { Clock } from './core/clock.ts';
-import { describeError } from './core/errors.ts';
 import type { DatabaseAddress, openReadPool } from './storage/db.ts';
 import { createSingleUseStore, type SingleUseStore } from './storage/single-use.ts';
 import { createLogTail } from './storage/tail.ts';
@@ -27,18 +25,10 @@ export function openStreams({ readPool, database, clock, telemetry }: OpenStream
   const once = createSingleUseStore(readPool);
   const streams = createStreams({ tail: createLogTail(readPool, database), clock, telemetry });
   const sessions = new Sessions({ clock, telemetry, lag: streams.lag });
-  const forget = () =>
-    once.prune().catch((error: unknown) => {
-      telemetry.log.debug({ reason: describeError(error) }, 'spent nonces and tickets could not be forgotten');
-    });
-  const timer = setInterval(() => void forget(), bounds.streamPruneIntervalMs).unref();
   return {
     streams,
     sessions,
     once,
-    async close() {
-      clearInterval(timer);
-      await streams.close();
-    },
+    close: () => streams.close(),
   };
 }

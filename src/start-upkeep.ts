@@ -1,13 +1,14 @@
 /** What the log needs from time to time, whoever calls. */
 import { randomUUID } from 'node:crypto';
+import { startPruner } from './audit/pruner.ts';
 import { startReconciler } from './audit/reconciler.ts';
-import { startReservationPruner } from './audit/reservation-pruner.ts';
 import { startMaintenance } from './audit/retention.ts';
 import { startSummaries } from './audit/summaries.ts';
 import { bounds } from './config/bounds.ts';
 import type { OnStop, OpenLog, OpenLogOptions } from './open-log.ts';
 import { pruneCallResults } from './storage/call-results.ts';
 import { pruneCapabilityUse } from './storage/capability-use.ts';
+import { createChatSessionStore } from './storage/chat-sessions.ts';
 import { createIntentStore } from './storage/intents.ts';
 import { createPartitionStore } from './storage/partitions.ts';
 import { pruneReservations } from './storage/reservations.ts';
@@ -39,10 +40,15 @@ export function startUpkeep({ config, clock, telemetry }: OpenLogOptions, log: O
     log: telemetry.log,
   });
   onStop(() => reconciler.close());
-  const pruner = startReservationPruner({
-    prune: async () =>
-      (await pruneReservations(readPool)) + (await pruneCallResults(readPool)) + (await pruneCapabilityUse(readPool)),
-    intervalMs: bounds.idempotencyPruneIntervalMs,
+  const pruner = startPruner({
+    prunes: {
+      'idempotency keys': () => pruneReservations(readPool),
+      'results of tool calls': () => pruneCallResults(readPool),
+      'uses of capabilities': () => pruneCapabilityUse(readPool),
+      'sessions of the chat tool': () => createChatSessionStore(readPool).prune(),
+      'spent nonces and tickets': () => log.live.once.prune(),
+    },
+    intervalMs: bounds.forgetIntervalMs,
     log: telemetry.log,
   });
   onStop(() => pruner.close());

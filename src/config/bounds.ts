@@ -238,7 +238,7 @@ export const bounds = {
   idempotencyKeptSec: 86_400,
   // Of a tool's answer that is kept for who repeats the call under its key.
   keptResultBytesMax: 1024 * 1024,
-  idempotencyPruneIntervalMs: 60_000,
+  forgetIntervalMs: 60_000,
   maintenanceIntervalMs: 60_000,
   pruneIntervalMs: 3_600_000,
   retentionDaysMax: 36_500,
@@ -293,7 +293,6 @@ export const bounds = {
   streamGoodbyeMs: 2_000,
   streamReconnectMsMin: 500,
   streamReconnectMsMax: 5_000,
-  streamPruneIntervalMs: 60_000,
 
   // The store
   storeConnectTimeoutMs: 5_000,

@@ -117,3 +117,8 @@ export function adminDraft(
     meta: { event_type: eventType, capability_hash: request.caller.authority?.capability.hash, ...meta },
   };
 }
+
+/** The error of a change that what there is now does not allow. */
+export function conflict(message: string): TalosError {
+  return new TalosError('CONFLICT', { message });
+}

@@ -13,7 +13,7 @@ import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
 import { recordName } from '../core/record-name.ts';
-import { surfaces } from '../core/surfaces.ts';
+import { surfaceHttp } from '../core/surface-http.ts';
 import type { KnownTool, KnownToolOf } from '../core/tool-class.ts';
 import { type CatalogTool, type McpServer, type Registry, serverNotFound } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
@@ -33,7 +33,7 @@ import {
 } from './call-outcome.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { overLimit } from './over-limit.ts';
-import { clientIpMember, denialError } from './refusal.ts';
+import { denialError } from './refusal.ts';
 import { schemaMismatch, type ToolError } from './tool-error.ts';
 
 export interface ToolCall {
@@ -312,8 +312,7 @@ function callDraft(call: ToolCall): Pick<EventDraft, 'surfaceId' | 'requestId' |
 }
 
 function callHttp(call: ToolCall, statusCode: number): EventDraft['http'] {
-  const { method, template } = surfaces[call.by ?? 'mcp.tools.call'];
-  return { method, path: template, statusCode, ...clientIpMember(call.facts) };
+  return surfaceHttp(call.by ?? 'mcp.tools.call', statusCode, call.facts);
 }
 
 function callMeta(call: HashedCall, tool: CatalogTool | undefined): EventDraft['meta'] {

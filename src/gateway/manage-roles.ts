@@ -9,7 +9,7 @@ import type { RoleScope } from '../core/role-scope.ts';
 import { uuidv7 } from '../core/uuidv7.ts';
 import { mayGive, type PolicyMode } from '../policy/decide.ts';
 import type { Roles } from '../policy/roles.ts';
-import type { Administer, Administered, AdminRequest, Change } from './administer.ts';
+import { type Administer, type Administered, type AdminRequest, type Change, conflict } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
 
@@ -250,8 +250,4 @@ function detailsOf({ binding_id, role_id, scope }: RoleBinding): {
   scope: { scope_type: string; attributes: RoleScope['attributes'] };
 } {
   return { binding_id, role_id, scope: { ...scope } };
-}
-
-function conflict(message: string): TalosError {
-  return new TalosError('CONFLICT', { message });
 }

@@ -15,7 +15,7 @@ import { isForbiddenAddress, isPublicAddress } from '../mcp/dial.ts';
 import { type Registry, serverNotFound } from '../mcp/registry.ts';
 import type { ServerTest } from '../mcp/server-test.ts';
 import type { ToolServers } from '../mcp/stored-servers.ts';
-import { type Administer, type Administered, type AdminRequest, adminDraft } from './administer.ts';
+import { type Administer, type Administered, type AdminRequest, adminDraft, conflict } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 
 /** A server without anything that is secret. */
@@ -255,8 +255,4 @@ function detailsOf(spec: McpServerSpec) {
 
 function configuredConflict(serverId: string): TalosError {
   return conflict(`The server '${serverId}' is set by the file or the environment of the gateway: change it there.`);
-}
-
-function conflict(message: string): TalosError {
-  return new TalosError('CONFLICT', { message });
 }

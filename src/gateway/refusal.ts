@@ -50,8 +50,3 @@ function refusalDraft(surfaceId: SurfaceId, denial: Denial, caller: Caller, fact
     meta: { event_type: 'authorization', ...denialMeta(denial, caller) },
   };
 }
-
-/** The member of a record's `http` that tells of the client's address; nothing when that is not recorded. */
-export function clientIpMember(facts: RequestFacts): Pick<EventDraft['http'], 'clientIp'> {
-  return facts.clientIp === undefined ? {} : { clientIp: facts.clientIp };
-}

@@ -8,6 +8,7 @@ import type { CommittedEvent, KeySettlement, PreparedEvent } from '../core/audit
 import type { Envelope } from '../core/envelope.ts';
 import { isUuidv7 } from '../core/uuidv7.ts';
 import { read } from './db.ts';
+import { pruneRows } from './prune.ts';
 
 /** What the key of a call answers. */
 export interface CallResult {
@@ -69,21 +70,8 @@ function settleSql({ kind, intentId }: KeySettlement, outcomeId: string): string
     ON CONFLICT (intent_id) DO UPDATE SET outcome_id = excluded.outcome_id, outcome = excluded.outcome;`;
 }
 
-// A bound on one statement; the next one takes the next ones.
-const prunedMax = 1_000;
-
 /** Forgets what no key asks for any more: a result is younger than the key that it is for. Resolves with how many. */
 export async function pruneCallResults(pool: pg.Pool): Promise<number> {
-  let pruned = 0;
-  for (let count = prunedMax; count === prunedMax; pruned += count) {
-    const rows = await read(
-      pool,
-      `DELETE FROM call_result WHERE intent_id IN (
-         SELECT intent_id FROM call_result WHERE kept_at <= now() - make_interval(secs => $1)
-          ORDER BY kept_at LIMIT ${prunedMax} FOR UPDATE SKIP LOCKED) RETURNING 1`,
-      [bounds.idempotencyKeptSec],
-    );
-    count = rows.length;
-  }
-  return pruned;
+  const isOver = 'kept_at <= now() - make_interval(secs => $1)';
+  return await pruneRows(pool, { table: 'call_result', key: 'intent_id', isOver }, [bounds.idempotencyKeptSec]);
 }

@@ -5,7 +5,7 @@
 import type pg from 'pg';
 import { type CommittedEvent, type PreparedEvent, type Spend, sealEvent } from '../core/audit-event.ts';
 import { sha256Hex } from '../core/hash.ts';
-import { read } from './db.ts';
+import { pruneRows } from './prune.ts';
 
 export interface UsedRow {
   readonly link_hash: string;
@@ -67,18 +67,11 @@ function bytea(hash: string): string {
   return `'\\x${hash}'`;
 }
 
-// A bound on one statement; the next round takes the next ones.
-const prunedMax = 5_000;
 // Clocks differ, and nothing hurries.
 const graceSec = 86_400;
 
 /** Forgets the counters of capabilities that have expired. Resolves with how many. */
 export async function pruneCapabilityUse(pool: pg.Pool): Promise<number> {
-  const rows = await read(
-    pool,
-    `DELETE FROM capability_use WHERE link_hash IN (
-       SELECT link_hash FROM capability_use WHERE expires_sec < extract(epoch FROM now()) - ${graceSec}
-        LIMIT ${prunedMax} FOR UPDATE SKIP LOCKED) RETURNING 1`,
-  );
-  return rows.length;
+  const isOver = `expires_sec < extract(epoch FROM now()) - ${graceSec}`;
+  return await pruneRows(pool, { table: 'capability_use', key: 'link_hash', isOver });
 }

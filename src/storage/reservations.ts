@@ -7,7 +7,7 @@ import type pg from 'pg';
 import { bounds } from '../config/bounds.ts';
 import { type CommittedEvent, committedEvent, type PreparedEvent, type Reservation } from '../core/audit-event.ts';
 import type { Admits } from './capability-use.ts';
-import { read } from './db.ts';
+import { pruneRows } from './prune.ts';
 
 /** What a key stands for. */
 interface Taken {
@@ -176,21 +176,8 @@ function bytea(hash: string): string {
   return `'\\x${hash}'`;
 }
 
-// A bound on one statement; the next one takes the next ones.
-const prunedMax = 5_000;
-
 /** Forgets keys whose time is over. Resolves with how many. */
 export async function pruneReservations(pool: pg.Pool): Promise<number> {
-  let pruned = 0;
-  for (let count = prunedMax; count === prunedMax; pruned += count) {
-    const rows = await read(
-      pool,
-      `DELETE FROM log_idempotency WHERE key_hash IN (
-         SELECT key_hash FROM log_idempotency WHERE reserved_at <= now() - make_interval(secs => $1)
-          ORDER BY reserved_at LIMIT ${prunedMax} FOR UPDATE SKIP LOCKED) RETURNING 1`,
-      [bounds.idempotencyKeptSec],
-    );
-    count = rows.length;
-  }
-  return pruned;
+  const isOver = 'reserved_at <= now() - make_interval(secs => $1)';
+  return await pruneRows(pool, { table: 'log_idempotency', key: 'key_hash', isOver }, [bounds.idempotencyKeptSec]);
 }

@@ -1,6 +1,7 @@
 /** What may be used once on one database, whichever gateway sees it first: nonces of sessions, and tickets for them. */
 import type pg from 'pg';
 import { read } from './db.ts';
+import { pruneRows } from './prune.ts';
 
 export interface SingleUseStore {
   /** True for whoever is first; false when `hash` (hex SHA-256) was spent before and is still remembered. */
@@ -10,7 +11,7 @@ export interface SingleUseStore {
   /** Takes it; undefined when it is not there, was taken, or is too old. */
   readonly take: (hash: string) => Promise<Buffer | undefined>;
   /** Forgets what is too old. */
-  readonly prune: () => Promise<void>;
+  readonly prune: () => Promise<number>;
 }
 
 /** Every function throws `STORE_UNAVAILABLE`: what could not be looked up was not used, nor may it be. */
@@ -42,8 +43,6 @@ export function createSingleUseStore(pool: pg.Pool): SingleUseStore {
       );
       return rows[0]?.is_fresh === true ? rows[0].sealed : undefined;
     },
-    async prune() {
-      await read(pool, 'DELETE FROM stream_once WHERE expires_at < now()');
-    },
+    prune: () => pruneRows(pool, { table: 'stream_once', key: 'hash', isOver: 'expires_at < now()' }),
   };
 }
