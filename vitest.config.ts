@@ -5,6 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/postgres.ts'],
     testTimeout: 60_000,
+    // What is waited for comes later on a busy machine; how soon it comes is not what tests are about.
+    expect: { poll: { timeout: 15_000 } },
     hookTimeout: 60_000,
     // Most tests wait for something rather than work, so two at a time take half as long, on two cores as well.
     maxWorkers: 2,
