@@ -8,10 +8,16 @@ export type DatabaseAddress =
   | { readonly url: string }
   | { readonly host: string; readonly port: number; readonly user: string; readonly database: string };
 
-/** Opens a client of its own. The caller ends it. */
+/** Opens a client of its own. The caller ends it. Throws an error that says where the database was looked for. */
 export async function openClient(address: DatabaseAddress, name: string): Promise<pg.Client> {
   const client = createClient(address, name);
-  await client.connect();
+  try {
+    await client.connect();
+  } catch (error) {
+    const { host, port } = client;
+    const setting = 'url' in address ? ' of DATABASE_URL' : '';
+    throw new Error(`the database${setting} at ${host}:${port} cannot be used`, { cause: error });
+  }
   return client;
 }
 
@@ -33,6 +39,8 @@ export function openReadPool(address: DatabaseAddress): pg.Pool {
     query_timeout: bounds.storeReadTimeoutMs,
   });
   pool.on('error', () => {});
+  // The pool listens to idle clients only: one that breaks while somebody holds it must not end the process either.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 

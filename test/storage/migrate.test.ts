@@ -112,7 +112,10 @@ describe('migrate', () => {
 
   it('rejects when there is no such database', async () => {
     const url = inject('testPostgresUrl').replace(/\/[^/?]*(\?.*)?$/, '/no_such_database$1');
-    await expect(migrate({ url })).rejects.toThrow('database "no_such_database" does not exist');
+    await expect(migrate({ url })).rejects.toMatchObject({
+      message: expect.stringMatching(/^the database of DATABASE_URL at \S+ cannot be used$/),
+      cause: { message: 'database "no_such_database" does not exist' },
+    });
   });
 });
 
