@@ -66,9 +66,15 @@ const owners = [
   },
   {
     library: 'http-server',
-    packages: '@fastify/[^/]+|fastify|typebox|ws',
+    packages: '@fastify/[^/]+|fastify|ws',
     owner: 'src/http',
     instead: 'Only http/ knows HTTP: take plain values and throw a TalosError.',
+  },
+  {
+    library: 'typebox',
+    packages: 'typebox',
+    owner: '(?:src/http|cli)',
+    instead: 'Documents are judged where they come in, in http/ or cli/: take plain values.',
   },
   {
     library: 'mcp-client',

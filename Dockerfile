@@ -50,4 +50,4 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["node", "-e", "const {env} = process; require(env.TALOS_TLS_CERT_FILE ? 'node:https' : 'node:http').get({host: '127.0.0.1', port: env.TALOS_GATEWAY_PORT || env.PORT, path: '/healthz', rejectUnauthorized: false}, ({statusCode}) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=16", "--min-semi-space-size=16", "dist/src/main.js"]
+CMD ["node", "--max-semi-space-size=16", "--min-semi-space-size=4", "dist/src/main.js"]

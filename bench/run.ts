@@ -12,7 +12,17 @@ import { type Run, updatePage } from './lib/page.ts';
 import { endProcess } from './lib/processes.ts';
 import type { Report } from './lib/report.ts';
 
-const benchmarks = ['tool-call', 'events', 'growth', 'authorise', 'limits', 'streams', 'footprint'];
+const benchmarks = [
+  'tool-call',
+  'native-call',
+  'native-list',
+  'events',
+  'growth',
+  'authorise',
+  'limits',
+  'streams',
+  'footprint',
+];
 const root = fileURLToPath(new URL('../', import.meta.url));
 
 const options = readOptions();

@@ -5,7 +5,7 @@ import { isSubject } from '../src/core/capability-forms.ts';
 import { formatDuration, parseDuration } from '../src/core/duration.ts';
 import { TalosError } from '../src/core/errors.ts';
 import type { JsonObject, JsonValue } from '../src/core/json.ts';
-import { parseScope } from '../src/core/scope.ts';
+import { scopeFault } from '../src/core/scope-sense.ts';
 import { parseJsonStrict } from '../src/core/strict-json.ts';
 import { createArgumentSchemas } from '../src/mcp/argument-schema.ts';
 import { constraintFault, constraintNames } from '../src/policy/constraints.ts';
@@ -53,11 +53,9 @@ export function readTerms(options: TermOptions): Terms {
 const subjectSentence = '--subject must be 1 to 200 printable characters, and not "anonymous" or "gateway".';
 
 export function readScopes(texts: readonly string[]): string {
-  const wrong = texts.find((text) => parseScope(text) === undefined);
-  if (wrong === undefined) return texts.join(' ');
-  throw new UsageError(
-    `--scope ${wrong} is not a scope; write tool:<server>, tool:<server>/method:<tool> or tool:*, with % / : * in names percent-encoded.`,
-  );
+  const [fault] = texts.flatMap((text) => scopeFault(text) ?? []);
+  if (fault === undefined) return texts.join(' ');
+  throw new UsageError(`--scope: ${fault}`);
 }
 
 /** The token that `sign` makes, within the bounds of gateways; what cannot be signed is a `UsageError`. */

@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { apiKeysCommand } from './commands/api-keys.ts';
+import { approvalsCommand } from './commands/approvals.ts';
 import { configCommand } from './commands/config.ts';
 import { delegateCommand } from './commands/delegate.ts';
 import { demoCommand } from './commands/demo.ts';
@@ -14,6 +15,8 @@ import { inspectCommand } from './commands/inspect.ts';
 import { keysCommand } from './commands/keys.ts';
 import { logCommand } from './commands/log.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { pinsCommand } from './commands/pins.ts';
+import { policiesCommand } from './commands/policies.ts';
 import { pruneCommand } from './commands/prune.ts';
 import { quickstartCommand } from './commands/quickstart.ts';
 import { replayCommand } from './commands/replay.ts';
@@ -51,6 +54,9 @@ for (const add of [
   apiKeysCommand,
   secretsCommand,
   serversCommand,
+  pinsCommand,
+  policiesCommand,
+  approvalsCommand,
   configCommand,
   quickstartCommand,
 ]) {

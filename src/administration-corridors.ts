@@ -5,6 +5,9 @@ import type { Clock } from './core/clock.ts';
 import type { Administer } from './gateway/administer.ts';
 import type { AuthorizeAction } from './gateway/authorize-action.ts';
 import { createConfigSnapshots } from './gateway/config-snapshot.ts';
+import { createManageApprovals } from './gateway/manage-approvals.ts';
+import { createManagePins } from './gateway/manage-pins.ts';
+import { createManagePolicies } from './gateway/manage-policies.ts';
 import { createManageRoles } from './gateway/manage-roles.ts';
 import { createManageSecrets } from './gateway/manage-secrets.ts';
 import { createManageServers } from './gateway/manage-servers.ts';
@@ -12,6 +15,8 @@ import { runRotation } from './gateway/secret-rotation.ts';
 import type { Registry } from './mcp/registry.ts';
 import type { ToolServers } from './mcp/stored-servers.ts';
 import type { Administration } from './open-administration.ts';
+import type { ToolRules } from './open-tool-rules.ts';
+import type { UpstreamTokens } from './open-upstream-tokens.ts';
 import type { PolicyMode } from './policy/decide.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
@@ -23,17 +28,27 @@ export interface AdministrationCorridorOptions {
   readonly delivery: { readonly recorder: Pick<Recorder, 'record'> };
   readonly registry: Pick<Registry, 'servers' | 'get' | 'test'>;
   readonly toolServers: ToolServers;
+  readonly tokens: Pick<UpstreamTokens, 'connections' | 'vault' | 'credentials'>;
+  readonly rules: ToolRules;
   readonly config: Pick<Config, 'region' | 'environmentSecretNames' | 'managedStdioServers'>;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
 
 export function administrationCorridors(options: AdministrationCorridorOptions) {
-  const { administration, authorizeAction, administer, policyMode, registry, config, clock, telemetry } = options;
+  const { administration, authorizeAction, administer, policyMode, registry, rules, config, clock, telemetry } =
+    options;
   const { recorder } = options.delivery;
   const { roles, secretStore: store, vault } = administration;
   const forRoles = { authorizeAction, administer, roles, policyMode, clock };
-  const rotation = { store, vault, recorder, log: telemetry.log, signal: administration.signal };
+  const rotation = {
+    store,
+    vault,
+    tokens: options.tokens,
+    recorder,
+    log: telemetry.log,
+    signal: administration.signal,
+  };
   return {
     authorizeAction,
     roles,
@@ -44,13 +59,23 @@ export function administrationCorridors(options: AdministrationCorridorOptions) 
       administer,
       store,
       vault,
+      connections: options.tokens.connections,
       environmentNames: config.environmentSecretNames,
       rotate: (opId, targetKekId) => administration.run(() => runRotation(rotation, opId, targetKekId)),
     }),
     manageServers: createManageServers({
       ...{ authorizeAction, administer, recorder, registry, toolServers: options.toolServers },
+      credentials: options.tokens.credentials,
       stdioAllowed: config.managedStdioServers,
     }),
+    managePins: createManagePins({ authorizeAction, administer, pins: rules.pins, store: rules.pinStore }),
+    manageApprovals: createManageApprovals({
+      ...{ authorizeAction, administer, policyMode, telemetry },
+      store: rules.approvalStore,
+      waiters: rules.waiters,
+      readKeys: vault.keys,
+    }),
+    managePolicies: createManagePolicies({ authorizeAction, administer, policies: rules.policies, clock }),
     configSnapshots: createConfigSnapshots({ ...forRoles, servers: registry.servers, origin: config.region }),
   };
 }

@@ -29,6 +29,7 @@ import { createServer, listen, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
 import { countUnrecorded } from './http/unrecorded.ts';
 import { routeUpgrades } from './http/ws.ts';
+import { createServiceFetch } from './mcp/service-fetch.ts';
 import { readToolRegistry } from './mcp/tool-registry.ts';
 import { mcpCorridors } from './mcp-corridors.ts';
 import { type Administration, openAdministration } from './open-administration.ts';
@@ -37,7 +38,10 @@ import { type Delivery, openDelivery } from './open-delivery.ts';
 import { type Identity, openIdentity, protectedResource } from './open-identity.ts';
 import { type Limits, openLimits } from './open-limits.ts';
 import { type OnStop, type OpenLog, openLog } from './open-log.ts';
+import { openSharedSessions, type SharedSessions } from './open-shared-sessions.ts';
+import { openToolRules, type ToolRules } from './open-tool-rules.ts';
 import { type OpenToolServers, openToolServers } from './open-tool-servers.ts';
+import { openUpstreamTokens, type UpstreamTokens } from './open-upstream-tokens.ts';
 import { startUpkeep, type Upkeep } from './start-upkeep.ts';
 import type { DatabaseAddress } from './storage/db.ts';
 import { startEmbeddedPostgres } from './storage/embedded/start.ts';
@@ -101,6 +105,9 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gate
   const upkeep = startUpkeep(options, log, onStop);
   // The embedded store has one gateway at a time: whatever is open was left by one that is gone.
   if (isEmbedded) await upkeep.reconciler.reconcile(0);
+  const services = createServiceFetch({ connectTimeoutMs: bounds.forwardTimeoutMs });
+  onStop(services.close);
+  const { fetch } = services;
   const delivery = await openDelivery({ ...options, pool: log.readPool, recorder: log.recorder, isEmbedded, fetch });
   onStop(() => delivery.close());
 
@@ -117,15 +124,36 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gate
   // Whoever watches by a key or a role that was taken away is sent away soon.
   for (const { onChanged } of [identity, administration.roles]) onChanged(() => log.live.sessions.reauthoriseAll());
   const secretOf = administration.vault.valueOf;
-  const servers = await openToolServers({ ...options, pool: log.readPool, secretOf });
+  const { changeLock } = administration;
+  const rules = await openToolRules({ ...options, ...log, changeLock, assertRoom: delivery.assertRoom });
+  onStop(() => rules.close());
+  const { onListed } = rules;
+  const readKeys = administration.vault.keys;
+  const tokens = openUpstreamTokens({ ...options, pool: log.readPool, recorder: log.recorder, secretOf, readKeys });
+  onStop(() => tokens.close());
+  const servers = await openToolServers({ ...options, pool: log.readPool, secretOf, tokens, onListed });
   onStop(() => servers.close());
-  const { registry, toolServers } = servers;
+  const { toolServers, registry } = servers;
+  const instanceId = randomUUID();
+  const sharedSessions = await openSharedSessions({ ...options, pool: log.readPool, instanceId });
+  onStop(() => sharedSessions.close());
   void registry.warmUp(signal);
   const limits = await openLimits(options);
   onStop(limits.close);
 
-  const parts = { startedAtMs, log, upkeep, delivery, capabilities, identity, administration, knownTool, limits };
-  const url = await serveHttp(options, { ...parts, registry, toolServers }, onStop);
+  const parts = {
+    startedAtMs,
+    log,
+    upkeep,
+    delivery,
+    capabilities,
+    identity,
+    administration,
+    knownTool,
+    limits,
+    fetch,
+  };
+  const url = await serveHttp(options, { ...parts, ...servers, rules, tokens, instanceId, sharedSessions }, onStop);
   const { recorder } = delivery;
   return { url, reloadServers: createReloadServers({ toolServers, recorder, log: telemetry.log }) };
 }
@@ -133,6 +161,7 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gate
 interface Parts {
   /** By the clock that only moves forward. */
   readonly startedAtMs: number;
+  readonly instanceId: string;
   readonly log: OpenLog;
   readonly upkeep: Upkeep;
   readonly delivery: Delivery;
@@ -142,7 +171,13 @@ interface Parts {
   readonly administration: Administration;
   readonly registry: OpenToolServers['registry'];
   readonly toolServers: OpenToolServers['toolServers'];
+  readonly serverFor: OpenToolServers['serverFor'];
+  readonly tokens: UpstreamTokens;
+  readonly rules: ToolRules;
   readonly limits: Limits;
+  readonly sharedSessions: SharedSessions;
+  /** For the services beside the gateway. */
+  readonly fetch: typeof fetch;
 }
 
 /** The server with its routes, listening. Resolves with its address. */
@@ -160,6 +195,7 @@ async function serveHttp(options: GatewayOptions, parts: Parts, onStop: OnStop):
     isShuttingDown: () => isShuttingDown,
     protectedResource: protectedResource(config),
     failureOf: parts.limits.requests.failureOf,
+    readVoucher: parts.sharedSessions.readVoucher,
   });
   const inFlight = new InFlight();
   inFlight.track(app, () => !isShuttingDown);
@@ -167,12 +203,19 @@ async function serveHttp(options: GatewayOptions, parts: Parts, onStop: OnStop):
   countUnrecorded(app, parts.upkeep.summaries, factsOf);
   parts.limits.requests.guard(app);
   refuseWithoutRoom(app, parts.delivery.assertRoom);
-  await registerRoutes(app, { ...aboutItself(options, parts), ...corridors(options, parts), factsOf });
+  const served = corridors(options, parts);
+  const { mcpClients } = served;
+  for (const { onChanged } of [parts.identity, parts.administration.roles]) onChanged(mcpClients.reauthenticateAll);
+  await registerRoutes(app, { ...aboutItself(options, parts), ...served, factsOf });
 
   onStop(async () => {
     isShuttingDown = true;
     // They would last for ever.
     await parts.log.live.sessions.close();
+    parts.rules.waiters.release();
+    mcpClients.quiesce();
+    served.legacyConnections.quiesce();
+    parts.sharedSessions.hangUp();
     const drained = await inFlight.drained(config.shutdownDrainMs);
     if (!drained) telemetry.log.warn('requests were still running when the time to drain was over');
     const closed = app.close();
@@ -180,28 +223,34 @@ async function serveHttp(options: GatewayOptions, parts: Parts, onStop: OnStop):
     await closed;
     // Whoever was cut off is given up by now; what became of their calls is still to be recorded.
     await inFlight.drained(bounds.commitDeadlineMs);
+    await mcpClients.close();
   });
   routeUpgrades(app);
   await listen(app, { port: config.port, host: config.bindHost });
   if (config.tls !== undefined) onStop(followTls(app, config.tls, telemetry.log));
-  return serverUrl(app.server, config.tls !== undefined);
+  const url = serverUrl(app.server, config.tls !== undefined);
+  await parts.sharedSessions.listening(url);
+  return url;
 }
 
 /** What the routes tell of the gateway. */
-function aboutItself({ config, telemetry, clock }: GatewayOptions, { startedAtMs, delivery }: Parts) {
+function aboutItself({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
+  const { startedAtMs, delivery, identity, limits, fetch } = parts;
   return {
     region: config.region,
     version: config.version ?? manifest.version,
     gitSha: config.gitSha,
     buildTime: config.buildTime,
     development: config.mode === 'development',
-    instanceId: randomUUID(),
+    instanceId: parts.instanceId,
     uptimeSeconds: () => (clock.monotonic() - startedAtMs) / 1000,
     nowSeconds: () => clock.now() / 1000,
     telemetry,
     clock,
     warn: (message: string) => telemetry.log.warn(message),
     ensureWritable: () => delivery.recorder.ensureWritable(),
+    canAdmit: limits.canAdmit,
+    replaysLastHour: identity.replaysLastHour,
     state: () => (telemetry.isLogFailing() ? ('DEGRADED' as const) : ('RUNNING' as const)),
     originAllowed: createOriginAllowed({
       corsOrigins: config.corsOrigins,
@@ -220,7 +269,9 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
   const { take } = parts.limits.limiter;
   const { recorder, readPool, events, tiles, checkpointer, checkpoints } = log;
   const { roles, changeLock } = parts.administration;
-  const policyMode = { development: config.mode === 'development', requireCapability: config.requireCapability, roles };
+  const { policies } = parts.rules;
+  const { requireCapability } = config;
+  const policyMode = { development: config.mode === 'development', requireCapability, roles, policies };
   const refuse = createRefuse(delivery.recorder);
   const authorizeAction = createAuthorizeAction({ policyMode, refuse, take, telemetry });
   const administer = createAdminister({ authorizeAction, recorder: delivery.recorder, changeLock });
@@ -233,6 +284,7 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
     capabilities: createCapabilityAdmin({
       ...capabilities,
       authorizeAction,
+      policyMode,
       recorder: delivery.recorder,
       store: createRevocationStore(readPool),
       clock,
@@ -244,15 +296,21 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
       possessionFault: identity.possessionFault,
       registry,
       knownTool,
+      pins: parts.rules.pins,
       policyMode,
     }),
     ...mcpCorridors({
-      ...{ registry, knownTool, policyMode, take, recorder, refuse, verifier, identity, telemetry, clock },
+      ...{ registry, knownTool, policyMode, take, recorder, refuse, verifier, identity, telemetry, clock, config },
+      rules: parts.rules,
+      serverFor: parts.serverFor,
+      tokens: parts.tokens,
+      directory: parts.sharedSessions.directory,
       abandonIntent: upkeep.reconciler.abandon,
       vault: parts.administration.vault,
       pool: readPool,
       version: config.version ?? manifest.version,
     }),
+    forwardSession: parts.sharedSessions.forwardSession,
     readEvents,
     readStats: createReadStats({ authorizeAction, policyMode, statistics: createStatisticsReader(readPool) }),
     readLog: createReadLog({

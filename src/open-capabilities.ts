@@ -42,6 +42,7 @@ export async function openCapabilities(
     clock,
     log: telemetry.log,
     pollMs: bounds.revocationPollMs,
+    keptAfterEndSec: bounds.revocationKeptAfterEndSec,
     ageMsMax: bounds.revocationAgeMsMax,
   });
   const close = async () => {

@@ -39,6 +39,8 @@ export interface Identity {
     readonly manageApiKeys: ManageApiKeys;
     readonly issueToken: IssueToken;
   };
+  /** How many signed requests of the last hour were replays. */
+  readonly replaysLastHour: () => number;
   /** Calls back whenever some API key may have changed. */
   readonly onChanged: (listener: () => void) => void;
   readonly close: () => Promise<void>;
@@ -73,6 +75,9 @@ export async function openIdentity(
   const { adminSecret } = secrets;
   const adminTokens = adminSecret === undefined ? undefined : createAdminTokens({ secret: adminSecret, clock });
   const fetcher = createGuardedFetcher({ timeoutMs: bounds.oidcFetchTimeoutMs, bytesMax: bounds.oidcAnswerBytesMax });
+  const once = createSingleUseStore(pool);
+  const authorityOf = (token: string) => verifier.authorityOf(token);
+  const attester = createAttester({ clock, nonces: once });
   const authenticator: AuthenticatorOptions<Authority> = {
     mode: config.mode,
     adminSecret,
@@ -80,11 +85,11 @@ export async function openIdentity(
     apiKeys,
     adminTokens,
     oidc: oidcOf(options, fetcher.fetch),
-    attester: createAttester({ clock, nonces: createSingleUseStore(pool) }),
+    attester,
     attestationKeys: didSet(config.attestationKeys),
-    authorityOf: (token) => verifier.authorityOf(token),
+    authorityOf,
     stillValid: (authority) => verifier.stillValid(authority),
-    sessions: new Sessions<Authority>(bounds.sessionsMax),
+    sessions: new Sessions<Authority>({ entriesMax: bounds.sessionsMax, store: once, authorityOf, clock }),
     warn: (sentence) => log.warn(sentence),
   };
   return {
@@ -95,6 +100,7 @@ export async function openIdentity(
       manageApiKeys: createManageApiKeys({ ...needs, store, mint: apiKeys.mint, forget: apiKeys.forget, clock }),
       issueToken: createIssueToken({ adminSecret, sign: adminTokens?.issue, recorder }),
     }),
+    replaysLastHour: attester.replaysLastHour,
     onChanged: apiKeys.onChanged,
     async close() {
       await apiKeys.close();

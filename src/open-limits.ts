@@ -19,13 +19,18 @@ export interface LimitsOptions {
 export interface Limits {
   readonly limiter: Limiter;
   readonly requests: RequestLimits;
+  /** False where every request is refused because the shared store does not say how many there were. */
+  readonly canAdmit: () => boolean;
   readonly close: () => void;
 }
 
 /** A shared store that is away stops no start: `/health` answers, and the rest as its mode says. */
 export async function openLimits(options: LimitsOptions): Promise<Limits> {
   const { config, telemetry, clock } = options;
-  const store = await openStore(options);
+  let isStoreUp = false;
+  const store = await openStore(options, (isUp) => {
+    isStoreUp = isUp;
+  });
   const limiter = createLimiter({
     newMemory: () =>
       new MemoryLimiter({
@@ -39,10 +44,21 @@ export async function openLimits(options: LimitsOptions): Promise<Limits> {
     telemetry,
   });
   const requests = createRequestLimits({ rates: config.rateLimits, ...limiter, clock });
-  return { limiter, requests, close: () => store?.close() };
+  const needsStore = store !== undefined && config.mode === 'production' && config.rateLimits !== undefined;
+  return { limiter, requests, canAdmit: () => !needsStore || isStoreUp, close: () => store?.close() };
 }
 
-async function openStore({ secrets, telemetry }: LimitsOptions): Promise<SharedStore | undefined> {
+async function openStore(
+  { secrets, telemetry }: LimitsOptions,
+  onState: (isUp: boolean) => void,
+): Promise<SharedStore | undefined> {
   if (secrets.redisUrl === undefined) return undefined;
-  return await openSharedStore({ url: secrets.redisUrl.reveal(), bounds, onState: telemetry.sharedStoreState });
+  return await openSharedStore({
+    url: secrets.redisUrl.reveal(),
+    bounds,
+    onState(state) {
+      onState(state.isUp);
+      telemetry.sharedStoreState(state);
+    },
+  });
 }

@@ -2,9 +2,12 @@
 import { bounds } from './config/bounds.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
-import { createRegistry, type Registry } from './mcp/registry.ts';
+import { createServerFor, type ServerFor } from './gateway/server-for.ts';
+import { CredentialedServers } from './mcp/credentialed-servers.ts';
+import { createRegistry, type Registry, type RegistryOptions } from './mcp/registry.ts';
 import { followToolServers, type ToolServers } from './mcp/stored-servers.ts';
 import type { SecretOf } from './mcp/upstream-secrets.ts';
+import type { UpstreamTokens } from './open-upstream-tokens.ts';
 import type { openReadPool } from './storage/db.ts';
 import { createToolServerStore } from './storage/tool-servers.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
@@ -15,26 +18,33 @@ export interface OpenToolServersOptions {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly secretOf: SecretOf;
+  readonly tokens: Pick<UpstreamTokens, 'credentialOf' | 'credentials'>;
+  readonly onListed: NonNullable<RegistryOptions['onListed']>;
 }
 
 export interface OpenToolServers {
   readonly registry: Registry;
   readonly toolServers: ToolServers;
+  readonly serverFor: ServerFor;
   readonly close: () => Promise<void>;
 }
 
 /** Throws `STORE_UNAVAILABLE` when the servers that were added cannot be read. */
 export async function openToolServers(options: OpenToolServersOptions): Promise<OpenToolServers> {
-  const { config, pool, clock, telemetry, secretOf } = options;
+  const { config, pool, clock, telemetry, secretOf, tokens, onListed } = options;
   const { log } = telemetry;
   const registry = createRegistry(config.servers, {
     clock,
     log,
     secretOf,
+    credentialOf: tokens.credentialOf,
+    onListed,
     onLoad: telemetry.upstreamLoad,
     onHealth: telemetry.upstreamHealth,
     onGone: telemetry.upstreamGone,
   });
+  const copies = new CredentialedServers({ current: registry.get, clock, log, bounds });
+  const serverFor = createServerFor({ registry, copies, credentials: tokens.credentials });
   try {
     const toolServers = await followToolServers({
       configured: config.servers,
@@ -47,10 +57,12 @@ export async function openToolServers(options: OpenToolServersOptions): Promise<
     });
     const close = async () => {
       await toolServers.close();
+      await copies.close();
       await registry.close();
     };
-    return { registry, toolServers, close };
+    return { registry, toolServers, serverFor, close };
   } catch (error) {
+    await copies.close();
     await registry.close();
     throw error;
   }

@@ -10,8 +10,13 @@ import { pruneCallResults } from './storage/call-results.ts';
 import { pruneCapabilityUse } from './storage/capability-use.ts';
 import { createChatSessionStore } from './storage/chat-sessions.ts';
 import { createIntentStore } from './storage/intents.ts';
+import { createMcpSessionStore } from './storage/mcp-sessions.ts';
 import { createPartitionStore } from './storage/partitions.ts';
 import { pruneReservations } from './storage/reservations.ts';
+import { createRevocationStore } from './storage/revocations.ts';
+import { pruneApprovalArguments, pruneApprovals } from './storage/tool-approvals.ts';
+import { pruneToolDefinitions } from './storage/tool-pins.ts';
+import { createConsentStore } from './storage/upstream-consents.ts';
 
 export type Upkeep = ReturnType<typeof startUpkeep>;
 
@@ -45,7 +50,13 @@ export function startUpkeep({ config, clock, telemetry }: OpenLogOptions, log: O
       'idempotency keys': () => pruneReservations(readPool),
       'results of tool calls': () => pruneCallResults(readPool),
       'uses of capabilities': () => pruneCapabilityUse(readPool),
+      'revocations of capabilities that are over': () => createRevocationStore(readPool).prune(),
       'sessions of the chat tool': () => createChatSessionStore(readPool).prune(),
+      'MCP sessions': () => createMcpSessionStore(readPool).prune(),
+      'authorization requests of users': () => createConsentStore(readPool).prune(),
+      'arguments of calls to approve': () => pruneApprovalArguments(readPool),
+      'approvals of calls': () => pruneApprovals(readPool),
+      'definitions of tools': () => pruneToolDefinitions(readPool),
       'spent nonces and tickets': () => log.live.once.prune(),
     },
     intervalMs: bounds.forgetIntervalMs,

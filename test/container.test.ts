@@ -65,7 +65,7 @@ describe('the Dockerfile', () => {
     expect(JSON.parse(all(runtime, 'CMD')[0]?.rest ?? '')).toEqual([
       'node',
       '--max-semi-space-size=16',
-      '--min-semi-space-size=16',
+      '--min-semi-space-size=4',
       'dist/src/main.js',
     ]);
     expect(all(runtime, 'ENTRYPOINT')).toEqual([]);

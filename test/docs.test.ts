@@ -190,7 +190,7 @@ function talosCommands(): [page: string, words: string, options: string[]][] {
     .filter(([, line]) => /^[a-z]/.test(line))
     .map(([page, line]) => {
       const words =
-        /^(?:api-keys|[a-z]+)(?: (?:create|show|issuer|hints|receipt|export|set|list|delete|rotate(?!-)|add|change|disable|enable|remove|test)\b)?/.exec(
+        /^(?:api-keys|[a-z]+)(?: (?:create|show|issuer|hints|receipt|export|set|list|delete|rotate(?!-)|add|change|disable|enable|remove|test|diff|approve|reject|deny|forget)\b)?/.exec(
           line,
         )?.[0] ?? '';
       return [page, words, [...line.matchAll(/(?<=\s)--[a-z-]+/g)].map(([option]) => option)];

@@ -1,7 +1,7 @@
 /** The gateway as its users run it: a process of its own in production mode, here on a port that the system chooses. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { existsSync, globSync, statSync } from 'node:fs';
+import { existsSync, globSync, readFileSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -24,7 +24,10 @@ export interface BenchGateway {
 export interface GatewaySetup {
   /** The file that Node.js runs; this checkout's when absent. */
   readonly program?: string;
-  readonly upstreamPort: number;
+  /** Of the tool server `bench`. */
+  readonly upstreamPort?: number;
+  /** Addresses of tool servers by id, as they stand in names of variables. */
+  readonly servers?: Readonly<Record<string, string>>;
   /** Absent: the embedded store in `dataDir`. */
   readonly databaseUrl?: string;
   readonly dataDir?: string;
@@ -45,7 +48,8 @@ export async function startGateway(setup: GatewaySetup, later: Later): Promise<B
   const startedAtMs = performance.now();
   const cwd = await makeFolder('talos-bench-gateway-', later);
   await writeFile(registryIn(cwd), JSON.stringify({ tools: [readTool] }));
-  const child = spawn(process.execPath, [...profileFlags(setup.profile), setup.program ?? gatewayProgram()], {
+  const flags = [...startFlags(), ...profileFlags(setup.profile)];
+  const child = spawn(process.execPath, [...flags, setup.program ?? gatewayProgram()], {
     cwd,
     env: environmentOf(setup, cwd),
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -59,6 +63,12 @@ export async function startGateway(setup: GatewaySetup, later: Later): Promise<B
     startMs: performance.now() - startedAtMs,
     stop: () => endProcess(child),
   };
+}
+
+/** The flags that `npm start` gives to Node.js. */
+function startFlags(): string[] {
+  const { scripts } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as { scripts: { start: string } };
+  return scripts.start.split(' ').filter((word) => word.startsWith('--'));
 }
 
 function profileFlags(folder: string | undefined): string[] {
@@ -88,7 +98,8 @@ function environmentOf(setup: GatewaySetup, cwd: string): Record<string, string>
     TALOS_TRUSTED_ISSUERS: issuer,
     TALOS_TOOL_REGISTRY: registryIn(cwd),
     AUTH_ADMIN_SECRET: randomBytes(32).toString('base64url'),
-    MCP_SERVER_BENCH: `http://127.0.0.1:${setup.upstreamPort}/mcp`,
+    ...(setup.upstreamPort === undefined ? {} : { MCP_SERVER_BENCH: `http://127.0.0.1:${setup.upstreamPort}/mcp` }),
+    ...Object.fromEntries(Object.entries(setup.servers ?? {}).map(([id, url]) => [`MCP_SERVER_${id}`, url])),
     ...(setup.databaseUrl === undefined ? {} : { DATABASE_URL: setup.databaseUrl }),
   };
 }

@@ -11,6 +11,8 @@ export interface Target {
   readonly requests: readonly Uint8Array[];
   /** Texts that only the body of a success holds, all of them. */
   readonly success: readonly string[];
+  /** A number that stands in every request; each time one is sent, a higher one of as many digits takes its place. */
+  readonly idPlaceholder?: string;
 }
 
 export interface Load {
@@ -34,7 +36,12 @@ export interface LoadResult {
 
 const headEnd = Buffer.from('\r\n\r\n');
 const lengthPattern = /\r\ncontent-length: *(\d+)\r\n/i;
+const chunkedPattern = /\r\ntransfer-encoding: *chunked\r\n/i;
+const lastChunk = Buffer.from('\r\n0\r\n\r\n');
 const errorCharsMax = 400;
+
+/** Ids are unique in a process, so that no server sees one twice in a session. */
+let idsUsed = 0;
 
 interface Run {
   readonly target: Target;
@@ -76,9 +83,11 @@ function driveConnection(run: Run): Promise<void> {
         socket.destroy();
         return;
       }
-      const { requests } = run.target;
+      const { requests, idPlaceholder } = run.target;
+      const request = requests[run.next++ % requests.length] as Uint8Array;
+      const bytes = idPlaceholder === undefined ? request : withOwnId(request, idPlaceholder);
       sentAtMs = performance.now();
-      socket.write(requests[run.next++ % requests.length] as Uint8Array);
+      socket.write(bytes);
     };
     socket.on('connect', send);
     socket.on('data', (chunk: Buffer) => {
@@ -94,6 +103,12 @@ function driveConnection(run: Run): Promise<void> {
   });
 }
 
+function withOwnId(request: Uint8Array, placeholder: string): Buffer {
+  const own = Buffer.from(request);
+  own.write(String(Number(placeholder) + ++idsUsed), own.lastIndexOf(placeholder), 'latin1');
+  return own;
+}
+
 function endOnBreak(run: Run, socket: Socket): void {
   socket.on('end', () => {
     if (performance.now() < run.endsAtMs) fail(run, 'the server closed the connection');
@@ -104,8 +119,10 @@ function endOnBreak(run: Run, socket: Socket): void {
 function isWhole(received: Buffer): boolean {
   const end = received.indexOf(headEnd);
   if (end === -1) return false;
-  const length = lengthPattern.exec(received.toString('latin1', 0, end + 2))?.[1];
-  if (length === undefined) throw new Error('an answer without a content-length cannot be measured');
+  const head = received.toString('latin1', 0, end + 2);
+  if (chunkedPattern.test(head)) return received.subarray(-lastChunk.length).equals(lastChunk);
+  const length = lengthPattern.exec(head)?.[1];
+  if (length === undefined) throw new Error('an answer without a length cannot be measured');
   return received.length >= end + headEnd.length + Number(length);
 }
 

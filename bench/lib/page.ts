@@ -34,6 +34,8 @@ function measured({ date, command, machine, reports }: Run): string {
 
 const titles: Readonly<Record<string, string>> = {
   'tool-call': 'Tool calls',
+  'native-call': 'Tool calls over MCP',
+  'native-list': 'Lists over MCP',
   events: 'Events',
   growth: 'Growth of the log',
   authorise: 'Authorisation',

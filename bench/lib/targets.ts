@@ -18,6 +18,82 @@ export function upstreamTarget(port: number): Target {
   return { host, port, requests: [postRequest({ host, path: '/mcp', headers, body })], success: ['"result"'] };
 }
 
+export type ClientEra = 'session' | 'stateless';
+
+const idPlaceholder = '1000000000';
+
+export interface NativeAddress {
+  readonly port: number;
+  readonly path: string;
+  readonly authorization?: string;
+  readonly sessionId?: string | undefined;
+}
+
+/** A call over MCP, every one with an id of its own. An answer that is a JSON-RPC error is no success. */
+export function nativeCallTarget(address: NativeAddress, tool: string, era: ClientEra): Target {
+  const params = { name: tool, arguments: input };
+  return nativeTarget(address, 'tools/call', params, era, ['"result"', '24 degrees']);
+}
+
+/** A list of tools over MCP that holds these names. */
+export function nativeListTarget(address: NativeAddress, names: readonly string[]): Target {
+  return nativeTarget(address, 'tools/list', {}, 'stateless', ['"result"', ...names.map((name) => `"${name}"`)]);
+}
+
+function nativeTarget(
+  address: NativeAddress,
+  method: string,
+  params: object,
+  era: ClientEra,
+  success: readonly string[],
+): Target {
+  const { port, path, authorization, sessionId } = address;
+  const _meta = {
+    'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+    'io.modelcontextprotocol/clientCapabilities': {},
+  };
+  const message = { jsonrpc: '2.0', id: Number(idPlaceholder), method };
+  const body = JSON.stringify({ ...message, params: era === 'session' ? params : { ...params, _meta } });
+  const headers = {
+    accept: 'application/json, text/event-stream',
+    'content-type': 'application/json',
+    ...(authorization === undefined ? {} : { authorization }),
+    ...(era === 'session'
+      ? { 'mcp-protocol-version': '2025-11-25', ...(sessionId === undefined ? {} : { 'mcp-session-id': sessionId }) }
+      : { 'mcp-protocol-version': '2026-07-28', 'mcp-method': method, ...nameHeader(params) }),
+  };
+  return { host, port, requests: [postRequest({ host, path, headers, body })], success, idPlaceholder };
+}
+
+function nameHeader(params: object): Record<string, string> {
+  return 'name' in params ? { 'mcp-name': String(params.name) } : {};
+}
+
+/** Begins a session, and tells the address within it; servers that keep none give no id. */
+export async function openNativeSession(address: NativeAddress): Promise<NativeAddress> {
+  const { port, path, authorization } = address;
+  const send = async (message: object, sessionId?: string) => {
+    const response = await fetch(`http://${host}:${port}${path}`, {
+      method: 'POST',
+      headers: {
+        accept: 'application/json, text/event-stream',
+        'content-type': 'application/json',
+        ...(authorization === undefined ? {} : { authorization }),
+        ...(sessionId === undefined ? {} : { 'mcp-session-id': sessionId }),
+      },
+      body: JSON.stringify({ jsonrpc: '2.0', ...message }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`no session: ${response.status} ${text.slice(0, 200)}`);
+    return response.headers.get('mcp-session-id') ?? undefined;
+  };
+  const clientInfo = { name: 'bench', version: '1' };
+  const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo };
+  const sessionId = await send({ id: 1, method: 'initialize', params });
+  await send({ method: 'notifications/initialized' }, sessionId);
+  return { ...address, sessionId };
+}
+
 /** Through a gateway, to a tool that only reads: one record. */
 export function readCallTarget(port: number): Target {
   return callTarget(port, 'get_forecast');

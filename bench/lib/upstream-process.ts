@@ -51,6 +51,10 @@ function answer(body: string): string {
 }
 
 const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
+  if (request.method !== 'POST') {
+    response.writeHead(405, { 'content-length': 0 }).end();
+    return;
+  }
   let body = '';
   request.setEncoding('utf8');
   request.on('data', (chunk: string) => {

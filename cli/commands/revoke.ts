@@ -10,7 +10,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { gatewayItself } from '../../src/core/principal.ts';
 import { isRevocation, type Revocation } from '../../src/core/revocation.ts';
-import { revocationDraft } from '../../src/gateway/capabilities.ts';
+import { revocationDraft, revocationOfToken } from '../../src/gateway/capabilities.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
 import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { gatewayClient } from '../gateway-client.ts';
@@ -43,9 +43,10 @@ async function run(argument: string, options: RevokeOptions): Promise<void> {
   const text = (argument === '-' ? await readAll(process.stdin) : argument).trim();
   const revocation = revocationOf(text, options.id === true);
   if ((options.reason?.length ?? 0) > reasonCharsMax) throw new UsageError('--reason is too long.');
-  await (options.url === undefined
-    ? revokeInDatabase(revocation, options.reason)
-    : revokeThrough(options.url, revocation, options.reason));
+  if (options.url === undefined) return await revokeInDatabase(revocation, options.reason);
+  // The whole token, where there is one: by it the gateway knows when the revocation can be forgotten.
+  const target = revocation.endsAtSec === undefined ? namedBy(revocation) : { token: text };
+  await revokeThrough(options.url, revocation, target, options.reason);
 }
 
 const reasonCharsMax = 500;
@@ -54,12 +55,20 @@ function revocationOf(text: string, isId: boolean): Revocation {
   const named: Revocation = isId ? { kind: 'id', value: text } : { kind: 'hash', value: text };
   if (isRevocation(named)) return named;
   if (isId) throw new UsageError('An id has 1 to 200 printable characters.');
-  return { kind: 'hash', value: readToken(text).hash };
+  return revocationOfToken(readToken(text));
 }
 
-async function revokeThrough(url: string, { kind, value }: Revocation, reason: string | undefined): Promise<void> {
+function namedBy({ kind, value }: Revocation): JsonObject {
+  return kind === 'hash' ? { capability_hash: value } : { id: value };
+}
+
+async function revokeThrough(
+  url: string,
+  { kind, value }: Revocation,
+  target: JsonObject,
+  reason: string | undefined,
+): Promise<void> {
   const secret = (await readAll(process.stdin)).trim();
-  const target: JsonObject = kind === 'hash' ? { capability_hash: value } : { id: value };
   const body = { ...target, ...(reason === undefined ? {} : { reason }) };
   const answer = await gatewayClient(url).post('/admin/v1/capabilities/revoke', secret, body);
   if (answer.status !== 200) throw new UsageError(`The gateway refuses: ${String(answer.body['message'])}`);

@@ -1,24 +1,19 @@
 /** `talos servers`: the tool servers of a running gateway. Credentials are given by the names of secrets (`talos secrets`). */
 import type { Command } from 'commander';
-import { readEnvironment } from '../../src/config/env.ts';
-import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../src/core/json.ts';
 import { secretReference } from '../../src/core/secret-reference.ts';
-import { type GatewayAnswer, gatewayClient } from '../gateway-client.ts';
+import { type AtGateway, administration, atGateway, pathOf as pathBelow } from '../administration.ts';
 import { printable } from '../printable.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
-const urlDefault = 'http://127.0.0.1:8000';
 const path = '/admin/v1/mcp/servers';
 
-interface Options {
-  readonly gateway: string;
-}
-
-interface FieldOptions extends Options {
+interface FieldOptions extends AtGateway {
   readonly name?: string;
   readonly url?: string;
   readonly transport?: string;
   readonly header?: readonly string[];
+  readonly auth?: string;
   readonly env?: readonly string[];
   readonly command?: string;
   readonly arg?: readonly string[];
@@ -26,6 +21,7 @@ interface FieldOptions extends Options {
   readonly timeout?: string;
   readonly rateLimit?: string;
   readonly tag?: readonly string[];
+  readonly pins?: string;
   readonly allowPrivate?: boolean;
 }
 
@@ -44,10 +40,10 @@ export function serversCommand(program: Command): void {
   change.action(reportingUsage(change, changeServer));
 
   const disable = atGateway(servers.command('disable <id>').description('Leave a server out; it can come back.'));
-  disable.action(reportingUsage(disable, (id: string, options: Options) => setEnabled(id, options, false)));
+  disable.action(reportingUsage(disable, (id: string, options: AtGateway) => setEnabled(id, options, false)));
 
   const enable = atGateway(servers.command('enable <id>').description('Use a server again.'));
-  enable.action(reportingUsage(enable, (id: string, options: Options) => setEnabled(id, options, true)));
+  enable.action(reportingUsage(enable, (id: string, options: AtGateway) => setEnabled(id, options, true)));
 
   const remove = atGateway(
     servers.command('remove <id>').description('Remove a server; calls in flight are finished.'),
@@ -58,32 +54,32 @@ export function serversCommand(program: Command): void {
   test.action(reportingUsage(test, testServer));
 }
 
-function atGateway(command: Command): Command {
-  return command.option('--gateway <url>', 'where the gateway is', urlDefault);
-}
-
 function withFields(command: Command): Command {
   return atGateway(command)
     .option('--name <name>', 'what people call it')
     .option('--url <url>', 'its address')
-    .option('--transport <transport>', 'auto, http, jsonrpc or stdio')
+    .option('--transport <transport>', 'auto, http, sse, jsonrpc or stdio')
     .option('--header <header...>', `'Name: text', where the text refers to a secret as ${secretReference('name')}`)
+    .option('--auth <json>', 'how the gateway gets the token that it sends, as JSON: see docs/tool-servers.md')
     .option('--command <program>', 'a program to start, where the gateway allows that')
     .option('--arg <argument...>', 'its arguments')
     .option('--env <variable...>', `'NAME=text', where the text refers to a secret as ${secretReference('name')}`)
     .option('--cwd <folder>', 'its working directory')
     .option('--timeout <duration>', 'how long a call may take: 90s, 5m')
     .option('--rate-limit <rate>', 'how often one caller may call, such as 100/hour')
+    .option('--pins <mode>', 'enforce: changed tools wait for an approval; record: they are only recorded')
     .option('--tag <tag...>', 'words to group servers by')
     .option('--allow-private', 'let private and loopback addresses be dialled')
     .option('--no-allow-private', 'dial public addresses alone');
 }
 
 function fieldsOf(options: FieldOptions): JsonObject {
-  const { name, url, transport, header, env, command, arg, cwd, timeout, rateLimit, tag, allowPrivate } = options;
+  const { name, url, transport, header, auth, env, command, arg, cwd, timeout, rateLimit, pins, tag, allowPrivate } =
+    options;
   const fields = {
-    ...{ name, url, transport, command, cwd, args: arg, call_timeout: timeout, rate_limit: rateLimit, tags: tag },
+    ...{ name, url, transport, command, cwd, args: arg, call_timeout: timeout, rate_limit: rateLimit, pins, tags: tag },
     headers: header && pairs('--header', header, ':'),
+    auth: auth && jsonMap('--auth', auth),
     env: env && pairs('--env', env, '='),
     allow_private: allowPrivate,
   };
@@ -99,33 +95,43 @@ function pairs(option: string, texts: readonly string[], separator: string): Jso
   return Object.fromEntries(entries) as JsonObject;
 }
 
-async function listServers({ gateway }: Options): Promise<void> {
-  const { servers } = done(await gatewayClient(gateway).get(path, credential()));
+function jsonMap(option: string, text: string): JsonObject {
+  try {
+    const value = JSON.parse(text) as JsonValue;
+    if (isJsonObject(value)) return value;
+  } catch {
+    // Then it is no map either.
+  }
+  throw new UsageError(`${option} takes a JSON object.`);
+}
+
+async function listServers({ gateway }: AtGateway): Promise<void> {
+  const { servers } = await administration({ gateway }).get(path);
   for (const server of Array.isArray(servers) ? servers : []) console.log(describe(server));
 }
 
 async function addServer(id: string, options: FieldOptions): Promise<void> {
   const body = { id, ...fieldsOf(options) };
-  console.log(describe(done(await gatewayClient(options.gateway).post(path, credential(), body))));
+  console.log(describe(await administration(options).post(path, body)));
 }
 
 async function changeServer(id: string, options: FieldOptions): Promise<void> {
   const fields = fieldsOf(options);
   if (Object.keys(fields).length === 0) throw new UsageError('Say what to change.');
-  console.log(describe(done(await gatewayClient(options.gateway).patch(pathOf(id), credential(), fields))));
+  console.log(describe(await administration(options).patch(pathOf(id), fields)));
 }
 
-async function setEnabled(id: string, { gateway }: Options, enabled: boolean): Promise<void> {
-  console.log(describe(done(await gatewayClient(gateway).patch(pathOf(id), credential(), { enabled }))));
+async function setEnabled(id: string, { gateway }: AtGateway, enabled: boolean): Promise<void> {
+  console.log(describe(await administration({ gateway }).patch(pathOf(id), { enabled })));
 }
 
-async function removeServer(id: string, { gateway }: Options): Promise<void> {
-  done(await gatewayClient(gateway).delete(pathOf(id), credential()));
+async function removeServer(id: string, { gateway }: AtGateway): Promise<void> {
+  await administration({ gateway }).delete(pathOf(id));
   console.error(`The server ${id} is removed.`);
 }
 
-async function testServer(id: string, { gateway }: Options): Promise<void> {
-  const { ok, tools, step, error } = done(await gatewayClient(gateway).post(`${pathOf(id)}:test`, credential(), {}));
+async function testServer(id: string, { gateway }: AtGateway): Promise<void> {
+  const { ok, tools, step, error } = await administration({ gateway }).post(`${pathOf(id)}:test`, {});
   if (ok === true) {
     for (const tool of Array.isArray(tools) ? tools : []) console.log(printable(String(tool)));
     return;
@@ -135,7 +141,7 @@ async function testServer(id: string, { gateway }: Options): Promise<void> {
 }
 
 function pathOf(id: string): string {
-  return `${path}/${encodeURIComponent(id)}`;
+  return pathBelow(path, id);
 }
 
 function describe(value: unknown): string {
@@ -145,17 +151,4 @@ function describe(value: unknown): string {
   const why = Array.isArray(problems) ? problems.join(' ') : '';
   const words = [id, source, enabled === true ? state : 'disabled', url ?? command ?? '', why].map(String);
   return printable(words.filter((word) => word !== '').join('  '));
-}
-
-function done({ status, body }: GatewayAnswer): JsonObject {
-  if (status < 400) return body;
-  throw new UsageError(`The gateway refuses: ${String(body['message'])} (${String(body['code'])})`);
-}
-
-/** Never an option: what is on a command line is seen by everybody on the machine. */
-function credential(): string {
-  const env = readEnvironment();
-  const token = env['TALOS_TOKEN'] ?? env['AUTH_ADMIN_SECRET'] ?? env['AUTH_SECRET'];
-  if (token !== undefined && token !== '') return token;
-  throw new UsageError('Set TALOS_TOKEN or AUTH_ADMIN_SECRET to what the administration routes accept.');
 }

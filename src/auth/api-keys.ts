@@ -15,7 +15,7 @@ import { ApiKeyView } from './api-key-view.ts';
 import type { Identity } from './identity.ts';
 
 export interface ApiKeysOptions {
-  readonly store: ApiKeyStore;
+  readonly store: Pick<ApiKeyStore, 'find' | 'version' | 'touch'>;
   /** Without one there are no keys. */
   readonly pepper: Secret | undefined;
   readonly clock: Clock;
@@ -72,7 +72,13 @@ export function createApiKeys({ store, pepper, clock, log }: ApiKeysOptions): Ap
 }
 
 /** Says so when keys of the store cannot be used with this pepper. */
-export async function warnOfOtherPeppers({ store, pepper, log }: Omit<ApiKeysOptions, 'clock'>): Promise<void> {
+export async function warnOfOtherPeppers({
+  store,
+  pepper,
+  log,
+}: Pick<ApiKeysOptions, 'pepper' | 'log'> & {
+  readonly store: Pick<ApiKeyStore, 'countOfOtherPeppers'>;
+}): Promise<void> {
   const others = await store.countOfOtherPeppers(pepper === undefined ? '' : pepperIdOf(pepper));
   if (others === 0) return;
   log.warn(`${others} API keys were made under another pepper and cannot be used here: set TALOS_API_KEY_PEPPER to it`);

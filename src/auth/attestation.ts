@@ -11,6 +11,7 @@ import type { Clock } from '../core/clock.ts';
 import { didTalosFromPublicKey, parseDid, type ResolvedDid } from '../core/did.ts';
 import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
+import { RecentCount } from '../core/recent-count.ts';
 import { parseJsonBytesStrict } from '../core/strict-json.ts';
 import type { SingleUseStore } from '../storage/single-use.ts';
 
@@ -47,6 +48,8 @@ export interface Attester {
   readonly verify: (request: AttestedRequest) => Promise<Attestation>;
   /** To be called when nothing else stands in the way. Throws `REPLAY_DETECTED`. */
   readonly spend: (attestation: Attestation) => Promise<void>;
+  /** How many requests of the last hour were replays, as this gateway saw them. */
+  readonly replaysLastHour: () => number;
 }
 
 export interface AttesterOptions {
@@ -56,6 +59,7 @@ export interface AttesterOptions {
 }
 
 export function createAttester({ clock, nonces }: AttesterOptions): Attester {
+  const replays = new RecentCount(clock, 3_600_000);
   return {
     async verify(request) {
       const headers = soundHeaders(request.headers);
@@ -69,8 +73,11 @@ export function createAttester({ clock, nonces }: AttesterOptions): Attester {
     },
     async spend({ key, nonce }) {
       const isFresh = await nonces.spend(sha256Hex(`attestation\n${key}\n${nonce}`), bounds.attestationNonceKeptSec);
-      if (!isFresh) throw new TalosError('REPLAY_DETECTED');
+      if (isFresh) return;
+      replays.note();
+      throw new TalosError('REPLAY_DETECTED');
     },
+    replaysLastHour: () => replays.value,
   };
 }
 

@@ -4,16 +4,16 @@
  */
 import type { VerifiedCapability } from '../core/capability.ts';
 import { type Denial, isDenial } from '../core/denial.ts';
+import { didSet } from '../core/did.ts';
 import { TalosError } from '../core/errors.ts';
 import { anonymous, devUser, teamDefault } from '../core/principal.ts';
 import type { Attestation, AttestedRequest, Attester } from './attestation.ts';
 import { type BearerOptions, identifyAdmin, identifyBearer } from './bearer.ts';
-import { type Caller, type CapabilityHolder, subjectOf, unproven } from './caller.ts';
+import { accountOf, type Caller, type CapabilityHolder, subjectOf, unproven } from './caller.ts';
 import {
   honour,
   isSubjectOf,
   type PossessionRule,
-  type Presented,
   possessionFault,
   resume,
   type Signer,
@@ -39,7 +39,7 @@ export interface Credentials {
 export type AuthenticationDemand = 'bearer' | 'open' | 'admin';
 
 export interface AuthenticatorOptions<Authority extends CapabilityHolder> extends BearerOptions<Authority> {
-  readonly attester: Attester;
+  readonly attester: Pick<Attester, 'verify' | 'spend'>;
   /** Keys that name their holder by an attestation alone, as `didSet` gives them. */
   readonly attestationKeys: ReadonlySet<string>;
   /** Why an authority that was once given counts no more. */
@@ -60,16 +60,35 @@ export type Authenticate<Authority extends CapabilityHolder> = (
 export function createAuthenticator<Authority extends CapabilityHolder>(
   options: AuthenticatorOptions<Authority>,
 ): Authenticate<Authority> {
+  const { attester } = options;
   return async (credentials, demand) => {
-    const attestation = await attestationOf(options, credentials);
-    const identity = await identify(options, credentials.authorization, demand, attestation);
-    const caller = await withAuthority(options, identity, credentials, attestation);
-    if (attestation === undefined) return caller;
-    if (credentials.authorization === undefined) assertKnown(options, caller, attestation);
-    // Last, so that a request that is refused anyway takes no nonce from the one whose it is.
-    await options.attester.spend(attestation);
-    return { ...caller, attestedDid: attestation.did };
+    const { authorization, capability, session, attestation: attested } = credentials;
+    // Each wait costs; most requests bring nothing to wait for but their identity.
+    const attestation = attested === undefined ? undefined : await attester.verify(attested);
+    const identity = await identify(options, authorization, demand, attestation);
+    const hasMore = capability !== undefined || session !== undefined;
+    const caller = hasMore ? await withAuthority(options, identity, credentials, attestation) : identity;
+    if (attestation !== undefined) {
+      if (authorization === undefined) assertKnown(options, caller, attestation);
+      // Late, so that a request that is refused anyway takes no nonce from the one whose it is.
+      await attester.spend(attestation);
+    }
+    const proven = attestation === undefined ? caller : { ...caller, attestedDid: attestation.did };
+    return hasMore ? await inSession(options, proven, identity, credentials) : proven;
   };
+}
+
+/** The caller with the session that stands from now on for the capability that was shown: the caller's own, by identity. */
+async function inSession<Authority extends CapabilityHolder>(
+  { sessions }: AuthenticatorOptions<Authority>,
+  caller: Caller<Authority>,
+  identity: Caller<Authority>,
+  { capability, session }: Credentials,
+): Promise<Caller<Authority>> {
+  if (caller.authority === undefined) return caller;
+  if (capability === undefined) return session === undefined ? caller : { ...caller, sessionId: session };
+  const sessionId = await sessions.open(identity.principal, caller.authority, capability);
+  return sessionId === undefined ? caller : { ...caller, sessionId };
 }
 
 export type PresentCapability<Authority extends CapabilityHolder> = (
@@ -101,13 +120,6 @@ export function createPossessionCheck(rule: PossessionRule): PossessionCheck {
 /** The signature over the request was verified with its headers; whose it is, is all that counts afterwards. */
 function signerOf({ attestedDid }: Pick<Asker, 'attestedDid'>): Signer | undefined {
   return attestedDid === undefined ? undefined : { key: attestedDid };
-}
-
-async function attestationOf<Authority extends CapabilityHolder>(
-  { attester }: AuthenticatorOptions<Authority>,
-  { attestation }: Credentials,
-): Promise<Attestation | undefined> {
-  return attestation === undefined ? undefined : await attester.verify(attestation);
 }
 
 /** Anybody can make a key: in production one that nobody has vouched for is a stranger's. Throws `AUTH_INVALID`. */
@@ -151,17 +163,28 @@ async function withAuthority<Authority extends CapabilityHolder>(
   credentials: Credentials,
   signer: Signer | undefined,
 ): Promise<Caller<Authority>> {
-  const presented = await present(options, identity, credentials, signer);
-  if (presented === undefined) return identity;
-  if (isDenial(presented)) return { ...identity, authority: undefined, denial: presented };
-  const { authority, sessionId } = presented;
+  const authority = await present(options, identity, credentials, signer);
+  if (authority === undefined) return identity;
+  if (isDenial(authority)) return { ...identity, authority: undefined, denial: authority };
   const { principal } = identity;
   const isNameless = principal.authMode === 'anonymous' || principal === devUser;
   const isProven = isSubjectOf(authority.capability, signer);
   const isKnownByKey = credentials.authorization === undefined && isProven;
   // Whoever the capability was issued to is a better name than none, and than that of a key.
   const named = isNameless || isKnownByKey ? subjectOf(authority.capability, isProven) : principal;
-  return { ...identity, principal: named, authority, denial: undefined, sessionId };
+  const account = isVouchedFor(options, identity, signer) ? {} : { accountId: accountOf(authority.capability) };
+  return { ...identity, principal: named, ...account, authority, denial: undefined };
+}
+
+/** Anybody can make a key, so what a signature alone names is a name among any number. */
+function isVouchedFor<Authority extends CapabilityHolder>(
+  { attestationKeys }: AuthenticatorOptions<Authority>,
+  { principal, accountId }: Caller<Authority>,
+  signer: Signer | undefined,
+): boolean {
+  if (principal.authMode === 'anonymous' || principal === devUser || accountId !== undefined) return false;
+  const isNamedByKey = signer !== undefined && didSet([signer.key]).has(principal.id);
+  return !isNamedByKey || attestationKeys.has(signer.key);
 }
 
 async function present<Authority extends CapabilityHolder>(
@@ -169,9 +192,9 @@ async function present<Authority extends CapabilityHolder>(
   { principal }: Caller<Authority>,
   { capability, session }: Credentials,
   signer: Signer | undefined,
-): Promise<Presented<Authority> | Denial | undefined> {
+): Promise<Authority | Denial | undefined> {
   if (capability !== undefined) {
     return honour(options, await options.authorityOf(capability), principal, signer);
   }
-  return session === undefined ? undefined : resume(options, session, principal, signer);
+  return session === undefined ? undefined : await resume(options, session, principal, signer);
 }

@@ -3,13 +3,13 @@
  * token is one of these or none, and each kind has a verifier that takes nothing else.
  */
 import { bounds } from '../config/bounds.ts';
-import type { Secret } from '../config/secret.ts';
+import { Secret } from '../config/secret.ts';
 import { apiKeyPrefix } from '../core/api-key.ts';
 import { type Denial, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import { adminUser, devUser } from '../core/principal.ts';
 import type { Attestation } from './attestation.ts';
-import { type Caller, type CapabilityHolder, known, subjectOf, unproven } from './caller.ts';
+import { accountOf, type Caller, type CapabilityHolder, known, subjectOf, unproven } from './caller.ts';
 import { peekJws } from './compact-jws.ts';
 import type { Identity } from './identity.ts';
 import { isSubjectOf, type PossessionRule, possessionFault } from './present-capability.ts';
@@ -91,11 +91,19 @@ async function fromJws<Authority extends CapabilityHolder>(
   attestation: Attestation | undefined,
 ): Promise<Caller<Authority>> {
   const claim = peekJws(token, bounds.identityTokenCharsMax);
-  const { oidc, adminTokens } = options;
-  if (claim !== undefined && oidc !== undefined && claim.issuer === oidc.issuer) return known(await oidc.verify(token));
-  if (claim?.algorithm === 'HS256' && adminTokens !== undefined) return known(await adminTokens.verify(token));
+  const verify = verifierOf(options, claim);
+  if (verify !== undefined) return { ...known(await verify(token)), token: new Secret(token) };
   if (claim === undefined || !capabilityAlgorithms.includes(claim.algorithm)) throw new TalosError('AUTH_INVALID');
   return await fromBearerCapability(options, token, attestation);
+}
+
+function verifierOf(
+  { oidc, adminTokens }: Pick<BearerOptions<CapabilityHolder>, 'oidc' | 'adminTokens'>,
+  claim: ReturnType<typeof peekJws>,
+): VerifyToken | undefined {
+  if (claim === undefined) return undefined;
+  if (oidc !== undefined && claim.issuer === oidc.issuer) return oidc.verify;
+  return claim.algorithm === 'HS256' ? adminTokens?.verify : undefined;
 }
 
 async function fromBearerCapability<Authority extends CapabilityHolder>(
@@ -108,6 +116,7 @@ async function fromBearerCapability<Authority extends CapabilityHolder>(
   if (isDenial(authority) || denial !== undefined) throw invalidCapability(denial);
   return {
     principal: subjectOf(authority.capability, isSubjectOf(authority.capability, attestation)),
+    accountId: accountOf(authority.capability),
     authority,
     denial: undefined,
   };

@@ -25,6 +25,11 @@ export function subjectOf(capability: VerifiedCapability, isProven: boolean): Pr
   return { authMode: 'bearer', id, teamId };
 }
 
+/** Who is counted for those whom a holder of the capability may have named: whoever it was issued to first. */
+export function accountOf({ links, subject }: VerifiedCapability): string {
+  return links[0]?.subject ?? subject;
+}
+
 /** A caller whose token says who they are. */
 export function known({ principal, ...carried }: Identity) {
   return { ...unproven(principal), ...carried };

@@ -20,45 +20,39 @@ export interface PossessionRule {
   readonly bearerCapabilities: boolean;
 }
 
-export interface Presented<Authority> {
-  readonly authority: Authority;
-  readonly sessionId: string;
-}
-
 interface PresentOptions<Authority extends CapabilityHolder> extends PossessionRule {
   readonly sessions: Sessions<Authority>;
   readonly stillValid: (authority: Authority) => Denial | undefined;
 }
 
-/** A capability that was sent with the request, judged as a token already; a session stands for it from now on. */
+/** A capability that was sent with the request, judged as a token already. */
 export function honour<Authority extends CapabilityHolder>(
-  options: PresentOptions<Authority>,
+  options: PossessionRule,
   authority: Authority | Denial,
   principal: Principal,
   attestation: Signer | undefined,
-): Presented<Authority> | Denial {
+): Authority | Denial {
   if (isDenial(authority)) return authority;
-  const denial = possessionFault(options, authority.capability, attestation, principal);
-  return denial ?? { authority, sessionId: options.sessions.open(principal, authority) };
+  return possessionFault(options, authority.capability, attestation, principal) ?? authority;
 }
 
-/** A capability that was sent with an earlier request. */
-export function resume<Authority extends CapabilityHolder>(
+/** A capability that was sent with an earlier request. Throws `STORE_UNAVAILABLE`. */
+export async function resume<Authority extends CapabilityHolder>(
   options: PresentOptions<Authority>,
   sessionId: string,
   principal: Principal,
   attestation: Signer | undefined,
-): Presented<Authority> | Denial {
+): Promise<Authority | Denial> {
   const { sessions, stillValid } = options;
-  const authority = sessions.find(sessionId, principal);
+  const authority = await sessions.find(sessionId, principal);
   if (authority === undefined) return deny('NO_CAPABILITY', 'session_unknown');
-  const denial = stillValid(authority);
-  if (denial === undefined) {
-    return possessionFault(options, authority.capability, attestation, principal) ?? { authority, sessionId };
+  const denial = isDenial(authority) ? authority : stillValid(authority);
+  if (isDenial(authority) || denial !== undefined) {
+    // Nobody can tell now is no reason to end it.
+    if (denial?.retryable === undefined) await sessions.close(sessionId);
+    return denial ?? authority;
   }
-  // Nobody can tell now is no reason to end it.
-  if (denial.retryable === undefined) sessions.close(sessionId);
-  return denial;
+  return honour(options, authority, principal, attestation);
 }
 
 /** Why the caller may not use it, if so. Possession is proven by the signature of this very request and nothing else. */

@@ -34,6 +34,8 @@ export interface Config {
   readonly mode: Mode;
   readonly port: number;
   readonly bindHost: string;
+  /** Where other gateways reach this one; port 0 means the port that it listens on. */
+  readonly advertiseUrl: string | undefined;
   readonly dataDir: string;
   readonly toolRegistryFile: string | undefined;
   /** Undefined means `log.key` in the data folder. */
@@ -100,6 +102,9 @@ export interface Config {
   readonly secretsKeyFile: string | undefined;
   /** Whether servers that are added at run time may be processes. */
   readonly managedStdioServers: boolean;
+  /** How long a call waits for its approval, and how long it may be approved and made. */
+  readonly approvalWaitSec: number;
+  readonly approvalTtlSec: number;
   /** Names of variables of the environment that look like those of secrets, sorted. */
   readonly environmentSecretNames: readonly string[];
   /** Ordered by id; disabled ones included. Values of `headers` and `env` print as `[secret]`. */

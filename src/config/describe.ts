@@ -6,6 +6,7 @@
 import { Document, isScalar, isSeq, type Pair, YAMLMap } from 'yaml';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import { formatRate } from '../core/rate.ts';
+import type { ServerAuth } from '../core/server-auth.ts';
 import type { LoadedConfig } from './config.ts';
 import type { Source } from './resolve.ts';
 import { Secret, secretMask } from './secret.ts';
@@ -85,6 +86,7 @@ function serverFields(server: McpServerSpec): Readonly<Record<string, unknown>> 
     transport: server.transport,
     url: server.url && maskAddress(server.url),
     headers: server.headers && maskAll(server.headers),
+    auth: server.auth && shownAuth(server.auth),
     command: server.command,
     args: server.args?.map(maskAddress),
     env: server.env && maskAll(server.env),
@@ -92,11 +94,23 @@ function serverFields(server: McpServerSpec): Readonly<Record<string, unknown>> 
     call_timeout: server.callTimeoutMs && server.callTimeoutMs / 1000,
     max_concurrency: server.maxConcurrency,
     max_queue: server.maxQueue,
+    max_sessions: server.maxSessions,
+    sessions: server.sessions,
+    max_memory: server.maxMemoryBytes,
+    max_open_files: server.maxOpenFiles,
     rate_limit: server.rateLimit && formatRate(server.rateLimit),
     tags: server.tags,
     enabled: server.enabled,
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}
+
+function shownAuth({ secrets, ...auth }: ServerAuth): Readonly<Record<string, unknown>> {
+  const fields = Object.entries(auth).map(([key, value]) => [
+    key.replaceAll(/[A-Z]/g, (c) => `_${c.toLowerCase()}`),
+    value,
+  ]);
+  return { ...Object.fromEntries(fields), ...maskAll(secrets ?? {}) };
 }
 
 function maskAll(record: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

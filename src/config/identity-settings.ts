@@ -107,6 +107,7 @@ export const identitySettings = {
     parse: parseHttpUrl,
     default: undefined,
     defaultText: 'the address that a request names',
-    meaning: 'Address that clients know the gateway by, for the metadata that leads them to the issuer.',
+    meaning:
+      'Address that clients know the gateway by, for the metadata that leads them to the issuer, and for the way back from authorization servers of tool servers.',
   }),
 };

@@ -28,22 +28,37 @@ export function readManagedServer(id: string, fields: JsonObject, rules: Managed
   const findings = new Findings();
   const spec = readServer({ shown: 'the server', id, fields: keys }, {}, findings);
   if (spec === undefined) return { problems: findings.problems };
-  const problems = [...credentialProblems(spec), ...processProblems(spec, allowPrivate, rules)];
+  const problems = [
+    ...credentialProblems(spec),
+    ...addressProblems(spec, allowPrivate),
+    ...processProblems(spec, allowPrivate, rules),
+  ];
   return problems.length > 0 ? { problems } : { spec: { ...spec, publicOnly: !allowPrivate } };
 }
 
 /** The secrets that a server refers to, each once. */
-export function secretsOf({ headers = {}, env = {} }: McpServerSpec): string[] {
-  return [...new Set([...Object.values(headers), ...Object.values(env)].flatMap(secretNamesIn))];
+export function secretsOf({ headers = {}, env = {}, auth }: McpServerSpec): string[] {
+  const texts = [headers, env, auth?.secrets ?? {}].flatMap((each) => Object.values(each));
+  return [...new Set(texts.flatMap(secretNamesIn))];
 }
 
-function credentialProblems({ url, headers = {}, env = {} }: McpServerSpec): string[] {
-  const plain = Object.entries({ ...headers, ...env }).filter(([, text]) => secretNamesIn(text).length === 0);
+function credentialProblems({ url, headers = {}, env = {}, auth }: McpServerSpec): string[] {
+  const plain = Object.entries({ ...headers, ...env, ...auth?.secrets }).filter(
+    ([, text]) => secretNamesIn(text).length === 0,
+  );
   const problems = plain.map(([name]) => `${name} must refer to a secret, as \${secret:name}.`);
   const { search, hash } = new URL(url ?? 'http://none');
   // Queries are where the credentials of such addresses are, and they would be in the clear.
   if (search !== '' || hash !== '') problems.push('The url must not have a query or a fragment: use headers.');
   return problems;
+}
+
+/** Tokens and client secrets go there, so nobody on the way may read them. */
+function addressProblems({ url, auth }: McpServerSpec, allowPrivate: boolean): string[] {
+  if (auth === undefined || allowPrivate) return [];
+  const urls = [url, auth.tokenUrl, auth.authorizationUrl, auth.revocationUrl, auth.issuer];
+  const isPlain = urls.some((each) => each !== undefined && !each.toLowerCase().startsWith('https:'));
+  return isPlain ? ['With auth, the url and the addresses in auth must start with https://.'] : [];
 }
 
 function processProblems(

@@ -181,6 +181,14 @@ export const parseHttpUrl: Parser<string> = (raw) => {
   return url.hash === '' ? accept(String(raw)) : refuse('must not carry a fragment (#…)');
 };
 
+/** Where other gateways reach this one: scheme, host and port only. */
+export const parseGatewayAddress: Parser<string> = (raw) => {
+  const url = typeof raw === 'string' ? URL.parse(raw) : null;
+  return url !== null && /^https?:$/.test(url.protocol) && url.origin === raw
+    ? accept(url.origin)
+    : refuse(`must be an address such as http://10.0.0.7:8000 (no path, no final slash), not ${quote(raw)}`);
+};
+
 /** An origin that browsers send: scheme, host and port only. A wildcard is refused, whatever its form. */
 export const parseOrigin: Parser<string> = (raw) => {
   if (typeof raw === 'string' && raw.includes('*')) return refuse('must list origins one by one; "*" is never allowed');

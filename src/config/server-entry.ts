@@ -8,6 +8,7 @@ import { type McpServerSpec, type McpTransport, mcpTransports, specProblems } fr
 import { parseRate } from '../core/rate.ts';
 import { secretNamePattern } from '../core/secret-change.ts';
 import { secretReference } from '../core/secret-reference.ts';
+import { type PinMode, pinModes } from '../core/tool-pin.ts';
 import { bounds } from './bounds.ts';
 import { isMap } from './config-file.ts';
 import type { Environment } from './env.ts';
@@ -21,9 +22,12 @@ import {
   parseInteger,
   parseList,
   parsePath,
+  parseSize,
   parseText,
+  parseWord,
 } from './parse.ts';
 import { secretRecord } from './secret.ts';
+import { parseServerAuth } from './server-auth-entry.ts';
 
 export interface ServerEntry {
   readonly shown: string;
@@ -38,6 +42,11 @@ const parseTransport: Parser<McpTransport> = (raw) => {
   return value === undefined
     ? { ok: false, problem: `must be one of ${mcpTransports.join(', ')}` }
     : { ok: true, value };
+};
+
+const parsePins: Parser<PinMode> = (raw) => {
+  const value = pinModes.find((mode) => mode === raw);
+  return value === undefined ? { ok: false, problem: `must be one of ${pinModes.join(', ')}` } : { ok: true, value };
 };
 
 const callTimeoutSecMax = 3_600;
@@ -79,12 +88,16 @@ function parseSecretMap(env: Environment): Parser<Readonly<Record<string, string
     if (!isMap(raw)) return { ok: false, problem: 'must be a map of names and texts' };
     const filled: Record<string, string> = {};
     for (const [name, text] of Object.entries(raw)) {
-      const parsed = isMap(text) ? referred(text) : fillIn(text, env);
+      const parsed = parseSecretText(text, env);
       if (!parsed.ok) return { ok: false, problem: `${parsed.problem} (at "${name}")` };
       filled[name] = parsed.value;
     }
     return { ok: true, value: secretRecord(filled) };
   };
+}
+
+function parseSecretText(text: unknown, env: Environment): Parsed<string> {
+  return isMap(text) ? referred(text) : fillIn(text, env);
 }
 
 /** `{ secret: name }`, which says the same as `${secret:name}`. */
@@ -119,6 +132,7 @@ function serverFields(env: Environment): Readonly<Record<string, Field>> {
     transport: { to: 'transport', parse: parseTransport },
     url: { to: 'url', parse: parseHttpUrl },
     headers: { to: 'headers', parse: parseSecretMap(env) },
+    auth: { to: 'auth', parse: parseServerAuth((text) => parseSecretText(text, env)) },
     command: { to: 'command', parse: parsePath },
     args: { to: 'args', parse: parseArguments },
     env: { to: 'env', parse: parseSecretMap(env) },
@@ -129,7 +143,15 @@ function serverFields(env: Environment): Readonly<Record<string, Field>> {
       parse: parseInteger(1, bounds.upstreamConcurrencyMax, 'a number of calls'),
     },
     max_queue: { to: 'maxQueue', parse: parseInteger(0, bounds.upstreamConcurrencyMax, 'a number of calls') },
+    max_sessions: { to: 'maxSessions', parse: parseInteger(1, bounds.upstreamSessionsLimit, 'a number of sessions') },
+    sessions: { to: 'sessions', parse: parseWord({ dedicated: 'dedicated', shared: 'shared' }) },
+    max_memory: { to: 'maxMemoryBytes', parse: parseSize(bounds.stdioMemoryBytesMin) },
+    max_open_files: {
+      to: 'maxOpenFiles',
+      parse: parseInteger(bounds.stdioOpenFilesMin, bounds.stdioOpenFilesMax, 'a number of files'),
+    },
     rate_limit: { to: 'rateLimit', parse: parseServerRate },
+    pins: { to: 'pins', parse: parsePins },
     tags: { to: 'tags', parse: parseList(parseText) },
     enabled: { to: 'enabled', parse: parseBoolean },
   };
@@ -167,8 +189,16 @@ function readFields(entry: ServerEntry, fields: Readonly<Record<string, Field>>,
 /** Keys of one kind of server in an entry of the other: one of them is a mistake, and guessing which is worse. */
 function kindProblems(spec: McpServerSpec): string[] {
   const foreign: readonly (keyof McpServerSpec)[] =
-    spec.transport === 'stdio' ? ['url', 'headers'] : ['command', 'args', 'env', 'cwd'];
+    spec.transport === 'stdio'
+      ? ['url', 'headers', 'auth']
+      : ['command', 'args', 'env', 'cwd', 'maxMemoryBytes', 'maxOpenFiles'];
   return foreign
     .filter((key) => spec[key] !== undefined)
-    .map((key) => `${key} does not go with the transport "${spec.transport}"`);
+    .map((key) => `${keyOf(key)} does not go with the transport "${spec.transport}"`);
+}
+
+/** As the file spells it. */
+function keyOf(field: keyof McpServerSpec): string {
+  const found = Object.entries(serverFields({})).find(([, { to }]) => to === field);
+  return found?.[0] ?? field;
 }

@@ -3,6 +3,7 @@
  * meaning. The loader, `talos config` and docs/configuration.md (compared by a test) all follow this table. Tool
  * servers are not in it, because they are a list of their own (`servers.ts`).
  */
+import { approvalSettings } from './approval-settings.ts';
 import { bounds } from './bounds.ts';
 import { identitySettings } from './identity-settings.ts';
 import { limitSettings } from './limit-settings.ts';
@@ -11,6 +12,7 @@ import {
   type Parsed,
   parseBoolean,
   parseDatabaseUrl,
+  parseGatewayAddress,
   parseHost,
   parseHttpUrl,
   parseInteger,
@@ -92,6 +94,15 @@ export const settings = {
     meaning:
       'Address to listen on. In production an address that others can reach needs TLS or trusted proxies; in development it is a loud warning.',
   }),
+  advertiseUrl: setting<string | undefined>({
+    env: ['TALOS_ADVERTISE_URL'],
+    file: ['advertise_url'],
+    parse: parseGatewayAddress,
+    default: undefined,
+    defaultText: 'none: others answer 404 for MCP sessions that this one has',
+    meaning:
+      'Address under which the other gateways on the same database reach this one and no other, such as `http://10.0.0.7:8000`; port 0 stands for the one that it listens on. Requests come there with the credentials of clients.',
+  }),
   dataDir: setting<string>({
     env: ['TALOS_DATA_DIR'],
     file: ['data_dir'],
@@ -121,6 +132,7 @@ export const settings = {
       'PostgreSQL 14 or newer. `DB_HOST` (host or host:port) is joined with `DB_NAME`, `DB_USER` and `DB_PASSWORD` to an address when no other name is set.',
   }),
   ...secretSettings,
+  ...approvalSettings,
   trustedIssuers: setting<readonly string[]>({
     env: ['TALOS_TRUSTED_ISSUERS'],
     file: ['trusted_issuers'],

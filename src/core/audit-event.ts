@@ -17,7 +17,11 @@ import type { Principal } from './principal.ts';
 import type { Revocation } from './revocation.ts';
 import type { RoleChange } from './role-change.ts';
 import type { SecretChange } from './secret-change.ts';
+import type { PolicyChange } from './team-policy.ts';
+import type { ApprovalChange } from './tool-approval.ts';
+import type { PinChange } from './tool-pin.ts';
 import type { ServerChange } from './tool-server.ts';
+import type { ConnectionChange } from './upstream-connection.ts';
 import { uuidv7Ms } from './uuidv7.ts';
 
 export type Outcome = 'success' | 'failure' | 'denied';
@@ -74,6 +78,14 @@ export interface Companions {
   readonly secrets?: SecretChange;
   /** The change of the tool servers that the record tells of. */
   readonly toolServers?: ServerChange;
+  /** The changes of pins that the record tells of. */
+  readonly pins?: PinChange;
+  /** The change of the policies of teams that the record tells of. */
+  readonly policies?: PolicyChange;
+  /** The change of the approval of a call that the record tells of. */
+  readonly approval?: ApprovalChange;
+  /** The change of a user's connection to a tool server that the record tells of. */
+  readonly connections?: ConnectionChange;
   /** The capability that the record says is revoked. */
   readonly revokes?: Revocation;
 }
@@ -187,10 +199,10 @@ function lateDraft({ companions = {}, ...draft }: EventDraft): EventDraft {
 
 /**
  * Whether the statistics count a record with this `meta.phase`. An intent says only that a call was about to be made, and
- * what came late speaks of a call whose outcome is counted already.
+ * what came late speaks of a call whose outcome is counted already; a note tells of what no request came to.
  */
 export function isCountedPhase(phase: JsonValue | undefined): boolean {
-  return phase !== 'intent' && phase !== 'late';
+  return phase !== 'intent' && phase !== 'late' && phase !== 'note';
 }
 
 function prepareRecord(draft: EventDraft, bounds: RecordBounds): PreparedEvent {

@@ -11,10 +11,17 @@ export interface CallerWith<Authority> {
   readonly isAdmin?: true;
   /** Permissions that the key or token itself carries; judged together with the caller's roles. */
   readonly permissions?: readonly string[];
+  /**
+   * Who is counted for the caller where limits are by caller: when nobody vouches for the name, whoever the capability was
+   * issued to first, because its holders can give it to any number of names. Absent where that is the principal.
+   */
+  readonly accountId?: string;
   /** The API key that was presented. */
   readonly keyId?: string;
   /** When the key or token that names the caller ends, in Unix milliseconds. */
   readonly expiresAtMs?: number;
+  /** The JWT that names the caller, in a form that does not print. */
+  readonly token?: { readonly reveal: () => string };
   /** The DID whose key signed this very request. */
   readonly attestedDid?: string;
   /** The session that stands for the capability in later requests of the same caller. */

@@ -107,6 +107,41 @@ export const errorTable = {
   UPSTREAM_TIMEOUT: { status: 504, message: 'The tool server did not answer in time.', retryable: true },
   CALL_CANCELLED: { status: 499, message: 'The caller left before the tool server answered.', retryable: true },
   UPSTREAM_BUSY: { status: 503, message: 'Too many calls to this tool server are in flight.', retryable: true },
+  CONNECTION_REQUIRED: {
+    status: 403,
+    message: 'This tool server is used with your own account there, and none is connected: see details.connect.',
+    retryable: false,
+  },
+  CONNECTION_EXPIRED: {
+    status: 403,
+    message: 'Your account at this tool server has to be connected again: see details.connect.',
+    retryable: false,
+  },
+  CONSENT_INVALID: {
+    status: 400,
+    message: 'This way to connect an account is not good, or no longer: start again from where you came.',
+    retryable: false,
+  },
+  CALLER_TOKEN_REQUIRED: {
+    status: 403,
+    message: 'This tool server is used by who presents a token (JWT) of their own, from which one for it is made.',
+    retryable: false,
+  },
+  CREDENTIAL_REFUSED: {
+    status: 403,
+    message: 'The authorization server of this tool server gives no token for this caller.',
+    retryable: false,
+  },
+  CREDENTIAL_UNAVAILABLE: {
+    status: 503,
+    message: 'The token for this tool server cannot be had now. Nothing was sent; try again.',
+    retryable: true,
+  },
+  UPSTREAM_SCOPE_INSUFFICIENT: {
+    status: 403,
+    message: 'The tool server wants a token with more scopes for this.',
+    retryable: false,
+  },
 
   // The record
   AUDIT_UNAVAILABLE: {
@@ -149,6 +184,16 @@ export const errorTable = {
     message: 'The call under this Idempotency-Key was made, but its result is not kept. It was not made again.',
     retryable: false,
   },
+  APPROVAL_PENDING: {
+    status: 409,
+    message: 'A human has to approve this call, and nobody has decided yet. Ask again with the approval_id.',
+    retryable: true,
+  },
+  APPROVALS_FULL: {
+    status: 429,
+    message: 'As many calls of this caller as may wait for an approval wait already.',
+    retryable: true,
+  },
   OUTCOME_UNKNOWN: {
     status: 500,
     message:
@@ -163,7 +208,39 @@ export const errorTable = {
   },
   STORE_UNAVAILABLE: { status: 503, message: 'The store cannot be read. Try again.', retryable: true },
 
+  // Clients of MCP, and their sessions
+  HEADER_MISMATCH: {
+    status: 400,
+    message: 'A header does not tell what the body tells.',
+    retryable: false,
+  },
+  SESSION_NOT_FOUND: {
+    status: 404,
+    message: 'The session is not known here, or it has ended. Initialize again.',
+    retryable: false,
+  },
+  CLIENT_UNANSWERED: {
+    status: 504,
+    message: 'The client did not answer what the tool server asked of it.',
+    retryable: false,
+  },
+  CALL_NOT_WAITING: {
+    status: 409,
+    message: 'No call waits for this input here. Call the tool again from the start, without it.',
+    retryable: false,
+  },
+  SESSIONS_FULL: {
+    status: 429,
+    message: 'As many sessions as one caller, or this gateway, may have are open. End some, or try again later.',
+    retryable: true,
+  },
+
   // The gateway
+  SESSION_OWNER_LOST: {
+    status: 502,
+    message: 'The gateway that has this session was lost before it answered. What was asked for may have been done.',
+    retryable: false,
+  },
   STREAMS_FULL: {
     status: 503,
     message: 'As many streams as this gateway serves are open. Try again.',

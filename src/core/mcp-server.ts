@@ -5,12 +5,15 @@
 import type { Rate } from './gcra.ts';
 import { gatewayServer, serverIdPattern } from './scope.ts';
 import { areReferencesSound } from './secret-reference.ts';
+import { authProblems, type ServerAuth } from './server-auth.ts';
+import type { PinMode } from './tool-pin.ts';
 
-export const mcpTransports = ['auto', 'http', 'stdio', 'jsonrpc'] as const;
+export const mcpTransports = ['auto', 'http', 'sse', 'stdio', 'jsonrpc'] as const;
 
 /**
- * `http` is Streamable HTTP of either protocol era, `jsonrpc` bare JSON-RPC over POST without any handshake, `auto`
- * finds out which of the two a URL speaks, `stdio` is a process that the gateway starts.
+ * `http` is Streamable HTTP of either protocol era, `sse` the HTTP+SSE of 2024-11-05 before it, `jsonrpc` bare JSON-RPC
+ * over POST without any handshake, `auto` finds out which of these a URL speaks, `stdio` is a process that the gateway
+ * starts.
  */
 export type McpTransport = (typeof mcpTransports)[number];
 
@@ -22,6 +25,8 @@ export interface McpServerSpec {
   readonly url?: string;
   /** Sent with every request; may hold credentials, so it appears in no listing, log or error. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** How the gateway gets the token that it sends with every request; absent where `headers` hold all there is. */
+  readonly auth?: ServerAuth;
   /** For stdio: an executable, never a shell line. */
   readonly command?: string;
   readonly args?: readonly string[];
@@ -33,9 +38,19 @@ export interface McpServerSpec {
   readonly maxConcurrency?: number;
   /** How many more may wait for their turn. */
   readonly maxQueue?: number;
+  /** How many clients may have a session of their own there. */
+  readonly maxSessions?: number;
+  /** `shared`: clients share one session, in which the server can ask none of them anything. Absent means `dedicated`. */
+  readonly sessions?: 'dedicated' | 'shared';
+  /** For stdio: how much memory each of its processes may ask the system for. */
+  readonly maxMemoryBytes?: number;
+  /** For stdio: how many files and connections each of its processes may have open. */
+  readonly maxOpenFiles?: number;
   /** How often one caller may call its tools. */
   readonly rateLimit?: Rate;
   readonly tags?: readonly string[];
+  /** How changed definitions of its tools are met; absent means `enforce`. */
+  readonly pins?: PinMode;
   /** Private and loopback addresses are not dialled. Link-local and metadata addresses never are. */
   readonly publicOnly?: boolean;
   /** Absent means enabled. */
@@ -50,6 +65,7 @@ export function specProblems(spec: McpServerSpec): string[] {
     timeoutProblem(spec),
     ...headerProblems(spec.headers ?? {}),
     environmentProblem(spec.env ?? {}),
+    ...credentialProblems(spec),
   ].filter((problem) => problem !== undefined);
 }
 
@@ -73,6 +89,12 @@ function urlProblem(text: string): string | undefined {
     return 'the url must not hold a user name or password; put the credential into headers';
   }
   return undefined;
+}
+
+function credentialProblems({ auth, headers = {} }: McpServerSpec): string[] {
+  if (auth === undefined) return [];
+  const isTwice = Object.keys(headers).some((name) => name.toLowerCase() === 'authorization');
+  return [...authProblems(auth), ...(isTwice ? ["the header 'authorization' does not go with auth"] : [])];
 }
 
 function timeoutProblem(spec: McpServerSpec): string | undefined {

@@ -3,6 +3,8 @@
 export interface Revocation {
   readonly kind: 'hash' | 'id';
   readonly value: string;
+  /** When whatever it revokes has ended by itself, Unix seconds; absent where that is not known. */
+  readonly endsAtSec?: number;
 }
 
 const hashPattern = /^[0-9a-f]{64}$/;

@@ -38,7 +38,12 @@ export const builtInRoles: readonly Role[] = [
   builtIn(1, 'PlatformAdmin', 'Everything, tool calls and the events of every team included.', ['*:*']),
   builtIn(2, 'Operator', 'The administration, without tool calls and without the events of teams.', ['platform:admin']),
   builtIn(3, 'Auditor', 'Reads events, statistics and roles.', ['audit:read', 'rbac:read']),
-  builtIn(4, 'TeamAdmin', 'Works with tools, reads the figures of the team.', [...team, 'audit:read']),
+  builtIn(4, 'TeamAdmin', 'Works with tools, reads the figures of the team, approves its calls.', [
+    ...team,
+    'audit:read',
+    'approvals:read',
+    'approvals:write',
+  ]),
   builtIn(5, 'TeamMember', 'Calls tools, reads and writes events, sends messages.', team),
   builtIn(6, 'TeamViewer', 'Sees tools and events.', ['mcp:read', 'events:read']),
 ];

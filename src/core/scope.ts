@@ -85,9 +85,14 @@ function readScope(serverText = '', methodText?: string, resourceText?: string):
 // A scope starts after a blank. Unambiguous, because a value cannot hold the colon of `tool:`.
 const betweenScopes = / (?=tool:)/;
 
+/** The texts of the scopes that stand in one. */
+export function splitScopes(text: string): readonly string[] {
+  return text.split(betweenScopes);
+}
+
 /** Several scopes in one text, separated by single blanks. Undefined when one of them is malformed. */
 export function parseScopes(text: string): readonly Scope[] | undefined {
-  const scopes = text.split(betweenScopes).map(parseScope);
+  const scopes = splitScopes(text).map(parseScope);
   return scopes.every((scope) => scope !== undefined) ? scopes : undefined;
 }
 

@@ -21,10 +21,15 @@ export interface SealedTicket {
 
 export function sealTicket(text: string): SealedTicket {
   const ticket = encodeBase64url(randomBytes(ticketBytes));
+  return { ticket, hash: ticketHash(ticket), sealed: sealUnder(ticket, text) };
+}
+
+/** Seals under a ticket that is there already; it must be random. */
+export function sealUnder(ticket: string, text: string): Buffer {
   const iv = randomBytes(ivBytes);
   const cipher = createCipheriv(cipherName, keyOf(ticket), iv);
   const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
-  return { ticket, hash: ticketHash(ticket), sealed: Buffer.concat([iv, cipher.getAuthTag(), body]) };
+  return Buffer.concat([iv, cipher.getAuthTag(), body]);
 }
 
 /** Throws when `sealed` is not what was put away under this ticket. */

@@ -2,68 +2,25 @@
  * Every route and method of the gateway in one table: it feeds authorisation, records and the docs. A route that has no
  * entry here stops the start. The opcodes `mcp.tools.call` and the like are inherited names that clients sign.
  */
+import { connectionSurfaces } from './connection-surfaces.ts';
+import {
+  deleteAdmin,
+  denialKeys,
+  docs,
+  health,
+  internal,
+  readAdmin,
+  readEvents,
+  readLog,
+  readMcp,
+  rightKeys,
+  type Surface,
+  writeAdmin,
+  writeEvents,
+} from './surface-kinds.ts';
+import { toolRuleSurfaces } from './tool-rule-surfaces.ts';
 
-/**
- * How a surface is recorded: `each` request by a record that is durable before the answer; `summary` for reads, of which
- * a record a minute says how many there were; `none` for what carries no action of anybody (documentation).
- */
-export type AuditMode = 'each' | 'summary' | 'none';
-
-export interface Surface {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  /** Path template as it appears in records, with `{name}` for parameters. */
-  readonly template: string;
-  readonly auditMode: AuditMode;
-  /** The action in capability scopes, as `tool:gateway/method:<action>`; absent when the surface asks for none. */
-  readonly action?: string;
-  /** `meta` keys that a record of this surface may carry; `any` where the client chooses them. */
-  readonly metaKeys: readonly string[] | 'any';
-}
-
-const denialKeys = ['denial_reason', 'denial_detail', 'capability_hash', 'event_type', 'code'] as const;
-
-const health = (template: string): Surface => ({ method: 'GET', template, auditMode: 'summary', metaKeys: [] });
-const docs = (template: string): Surface => ({ method: 'GET', template, auditMode: 'none', metaKeys: [] });
-const readEvents = (template: string): Surface => ({
-  method: 'GET',
-  template,
-  auditMode: 'summary',
-  action: 'events.read',
-  metaKeys: denialKeys,
-});
-const writeEvents = (template: string): Surface => ({
-  method: 'POST',
-  template,
-  auditMode: 'each',
-  action: 'events.write',
-  metaKeys: 'any',
-});
-// Hashes and signatures, which reveal nothing of what they are of: open to everybody.
-const readLog = (template: string): Surface => ({ method: 'GET', template, auditMode: 'summary', metaKeys: [] });
-const readAdmin = (template: string, action: string): Surface => ({
-  method: 'GET',
-  template,
-  auditMode: 'summary',
-  action,
-  metaKeys: denialKeys,
-});
-const writeAdmin = (template: string, action: string, metaKeys: readonly string[] = []): Surface => ({
-  method: 'POST',
-  template,
-  auditMode: 'each',
-  action,
-  metaKeys: [...denialKeys, ...metaKeys],
-});
-const deleteAdmin = (template: string, action: string): Surface => ({
-  ...writeAdmin(template, action),
-  method: 'DELETE',
-});
-const readMcp = (template: string): Surface => ({
-  method: 'GET',
-  template,
-  auditMode: 'summary',
-  metaKeys: denialKeys,
-});
+export type { Surface } from './surface-kinds.ts';
 
 const callKeys = [
   ...denialKeys,
@@ -83,6 +40,8 @@ const callKeys = [
   'reason',
   'idempotency_key_hash',
   'replay_of',
+  'approval_id',
+  'asked_for',
 ] as const;
 
 const relayKeys = [
@@ -93,18 +52,22 @@ const relayKeys = [
   'error',
   'request_hash',
   'response_hash',
+  'session_id',
+  'asked_for',
+] as const;
+
+const sessionKeys = [
+  ...rightKeys,
+  'event_type',
+  'server_id',
+  'session_id',
+  'mcp_protocol_version',
+  'session_ended_by',
+  'session_duration_ms',
 ] as const;
 
 // Names of their own, so that they take none from clients, who may not use the keys of the gateway.
 const summaryKeys = ['event_type', 'summarised_count', 'summarised_from', 'summarised_to'] as const;
-
-/** What the gateway records of itself, without a request. */
-const internal = (id: string, metaKeys: readonly string[]): Surface => ({
-  method: 'POST',
-  template: `/internal/${id}`,
-  auditMode: 'each',
-  metaKeys,
-});
 
 const streamEvents = (template: string): Surface => ({
   method: 'GET',
@@ -190,6 +153,7 @@ export const surfaces = {
     'server_id',
     'tested_result',
   ]),
+  ...toolRuleSurfaces,
   'admin.secrets.list': readAdmin('/admin/v1/secrets', 'admin.secrets.read'),
   'admin.secrets.set': writeAdmin('/admin/v1/secrets', 'admin.secrets.write'),
   'admin.secrets.delete': deleteAdmin('/admin/v1/secrets/{name}', 'admin.secrets.write'),
@@ -241,6 +205,7 @@ export const surfaces = {
     auditMode: 'each',
     metaKeys: callKeys,
   },
+  ...connectionSurfaces,
   'mcp.tools.chat': {
     method: 'POST',
     template: '/mcp/tools/chat',
@@ -250,6 +215,22 @@ export const surfaces = {
   // What is done by way of these two has records of its own; the rest of it is counted.
   'mcp.native': { method: 'POST', template: '/mcp/{server_id}', auditMode: 'summary', metaKeys: denialKeys },
   'mcp.native.all': { method: 'POST', template: '/mcp', auditMode: 'summary', metaKeys: denialKeys },
+  // The streams of sessions, and their end.
+  'mcp.native.listen': { method: 'GET', template: '/mcp/{server_id}', auditMode: 'summary', metaKeys: denialKeys },
+  'mcp.native.listen.all': { method: 'GET', template: '/mcp', auditMode: 'summary', metaKeys: denialKeys },
+  'mcp.native.end': { method: 'DELETE', template: '/mcp/{server_id}', auditMode: 'summary', metaKeys: denialKeys },
+  'mcp.native.end.all': { method: 'DELETE', template: '/mcp', auditMode: 'summary', metaKeys: denialKeys },
+  // The transport before Streamable HTTP.
+  'mcp.native.sse': { method: 'GET', template: '/mcp/{server_id}/sse', auditMode: 'summary', metaKeys: denialKeys },
+  'mcp.native.messages': {
+    method: 'POST',
+    template: '/mcp/{server_id}/messages',
+    auditMode: 'summary',
+    metaKeys: denialKeys,
+  },
+  'mcp.session.open': internal('mcp.session.open', sessionKeys),
+  'mcp.session.close': internal('mcp.session.close', sessionKeys),
+  'mcp.server.request': internal('mcp.server.request', relayKeys),
   'mcp.methods.relay': { method: 'POST', template: '/mcp/{server_id}', auditMode: 'each', metaKeys: relayKeys },
   'mcp.tools.reconcile': internal('mcp.tools.reconcile', callKeys),
   'gateway.summary': internal('gateway.summary', [

@@ -11,6 +11,7 @@ import type { SurfaceId } from '../core/surfaces.ts';
 import type { ChangeLock } from '../storage/change-lock.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
+import { rightMeta } from './right-meta.ts';
 
 export interface AdminRequest {
   readonly caller: Caller;
@@ -61,7 +62,7 @@ export function createAdminister({ authorizeAction, recorder, changeLock }: Admi
       const { eventId } = await recorder.record({
         ...draftOf(request, change, 200),
         outcome: 'success',
-        meta: { event_type: 'administration', ...meta },
+        meta: { event_type: 'administration', ...rightMeta(request.caller), ...meta },
         companions,
         ...(details === undefined ? {} : { details }),
       });
@@ -114,7 +115,7 @@ export function adminDraft(
   return {
     ...draftOf(request, { surfaceId, resource }, 200),
     outcome: 'success',
-    meta: { event_type: eventType, capability_hash: request.caller.authority?.capability.hash, ...meta },
+    meta: { event_type: eventType, ...rightMeta(request.caller), ...meta },
   };
 }
 

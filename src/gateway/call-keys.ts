@@ -2,22 +2,14 @@
  * Idempotency keys of tool calls: under one key of one caller a tool is called at most once, whichever gateways are asked
  * and whatever crashes. Who repeats the call gets what it came to, which is kept for a day, encrypted, beside the log.
  */
-import { hkdfSync, randomBytes } from 'node:crypto';
 import { bounds } from '../config/bounds.ts';
 import type { CommittedEvent, KeySettlement, Reservation } from '../core/audit-event.ts';
 import { canonicalize } from '../core/canonical-json.ts';
-import {
-  type Envelope,
-  type EnvelopeKey,
-  envelopeKeyBytes,
-  envelopeNonceBytes,
-  openEnvelope,
-  sealEnvelope,
-} from '../core/envelope.ts';
 import { describeError, type ErrorCode, TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { KeyRing } from '../core/key-ring.ts';
 import type { Principal } from '../core/principal.ts';
+import { openFor, sealFor } from '../core/purpose-envelope.ts';
 import type { CallResultStore } from '../storage/call-results.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { failed, mayHaveRun, type Outcome } from './call-outcome.ts';
@@ -33,7 +25,7 @@ export interface CallKeys {
   /** The error for which nothing can be kept now, so that no call is made whose result would be lost. */
   readonly unusable: () => Promise<TalosError | undefined>;
   /** What a key answers that stands for an intent; undefined when nothing came of that, so that it may be replaced. */
-  readonly standing: (intent: CommittedEvent) => Promise<Standing | undefined>;
+  readonly standing: (intent: Pick<CommittedEvent, 'eventId' | 'reservation'>) => Promise<Standing | undefined>;
   /** Puts down what the key will answer once the outcome is on record. Never fails: what is not kept is answered so. */
   readonly keep: (intentId: string, outcome: Outcome) => Promise<void>;
 }
@@ -63,7 +55,12 @@ export function callReservation({ principal, serverId, toolName, key, requestHas
 
 /** What the key answers from the record of this outcome on. */
 export function settlementOf(intentId: string, outcome: Outcome): KeySettlement {
-  return { kind: mayHaveRun(outcome) ? 'answered' : 'freed', intentId };
+  return { kind: isResult(outcome) ? 'answered' : 'freed', intentId };
+}
+
+/** What asks for input is none: the next round takes its place. */
+function isResult(outcome: Outcome): boolean {
+  return mayHaveRun(outcome) && outcome.kind !== 'asked';
 }
 
 export function createCallKeys({ results, readKeys, log }: CallKeysOptions): CallKeys {
@@ -84,14 +81,14 @@ export function createCallKeys({ results, readKeys, log }: CallKeysOptions): Cal
       const { kind, outcomeId: replayOf, envelope } = found;
       if (kind === 'freed') return undefined;
       if (kind === 'unknown') return { outcome: failed(replayed('OUTCOME_UNKNOWN')), replayOf };
-      const outcome = envelope && unseal(intentId, envelope, await readKeys());
+      const outcome = envelope && unseal(openFor(purposeOf(intentId), envelope, await readKeys()));
       return { outcome: outcome ?? failed(replayed('RESULT_NOT_KEPT')), replayOf };
     },
     async keep(intentId, outcome) {
-      const plain = mayHaveRun(outcome) ? Buffer.from(JSON.stringify(keptOf(outcome))) : undefined;
+      const plain = isResult(outcome) ? Buffer.from(JSON.stringify(keptOf(outcome))) : undefined;
       if (plain === undefined || plain.byteLength > bounds.keptResultBytesMax) return;
       try {
-        await results.put(intentId, seal(intentId, plain, await readKeys()));
+        await results.put(intentId, sealFor(purposeOf(intentId), plain, await readKeys()));
       } catch (error) {
         log.warn({ intent: intentId, reason: describeError(error) }, 'the result of a call could not be kept');
       }
@@ -112,11 +109,11 @@ function replayed(code: ErrorCode, message?: string): TalosError {
 
 /** An outcome as it is kept: an error by what its caller was told. */
 type Kept =
-  | Exclude<Outcome, { kind: 'failed' | 'denied' }>
+  | Exclude<Outcome, { kind: 'failed' | 'denied' | 'asked' }>
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
 
 function keptOf(outcome: Outcome): Kept | undefined {
-  if (outcome.kind === 'denied') return undefined;
+  if (outcome.kind === 'denied' || outcome.kind === 'asked') return undefined;
   if (outcome.kind !== 'failed') return outcome;
   const { code, message } = outcome.error;
   return { kind: 'failed', code, message };
@@ -128,17 +125,6 @@ function outcomeOf(kept: Kept): Outcome {
 
 const purposeOf = (intentId: string) => `talos.call_result.v1:${intentId}`;
 
-function seal(intentId: string, plain: Buffer, { active }: KeyRing): Envelope {
-  return sealEnvelope(ownKey(active, intentId), randomBytes(envelopeNonceBytes), plain, purposeOf(intentId));
-}
-
-function unseal(intentId: string, envelope: Envelope, { byId }: KeyRing): Outcome | undefined {
-  const key = byId.get(envelope.kek_id);
-  const plain = key && openEnvelope(ownKey(key, intentId), envelope, purposeOf(intentId));
+function unseal(plain: Buffer | undefined): Outcome | undefined {
   return plain && outcomeOf(JSON.parse(plain.toString('utf8')) as Kept);
-}
-
-/** Results are many: under a key of its own for each, no nonce comes twice. */
-function ownKey({ id, key }: EnvelopeKey, intentId: string): EnvelopeKey {
-  return { id, key: Buffer.from(hkdfSync('sha256', key, '', purposeOf(intentId), envelopeKeyBytes)) };
 }

@@ -3,38 +3,34 @@
  * only after its record is durable; when the log cannot be written, nothing is called.
  */
 import type { Recorder } from '../audit/recorder.ts';
-import { bounds } from '../config/bounds.ts';
-import type { CommittedEvent, Companions, EventDraft, Reservation, Spend } from '../core/audit-event.ts';
-import { canonicalize } from '../core/canonical-json.ts';
+import type { CommittedEvent, Reservation, Spend } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Denial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
-import { sha256Hex } from '../core/hash.ts';
-import type { JsonObject, JsonValue } from '../core/json.ts';
+import type { JsonObject } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
-import { recordName } from '../core/record-name.ts';
-import { surfaceHttp } from '../core/surface-http.ts';
 import type { KnownTool, KnownToolOf } from '../core/tool-class.ts';
-import { type CatalogTool, type McpServer, type Registry, serverNotFound } from '../mcp/registry.ts';
-import { UpstreamError } from '../mcp/upstream-error.ts';
+import { contradictingMirror } from '../mcp/mirror-headers.ts';
+import type { CatalogTool, McpServer } from '../mcp/registry.ts';
 import { constraintDenial } from '../policy/constraints.ts';
 import { type Allowed, decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
 import { spendsOf } from '../policy/limits.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { type CallKeys, callReservation, inFlight, settlementOf } from './call-keys.ts';
-import {
-  failed,
-  fromUpstream,
-  mayHaveRun,
-  type Outcome,
-  outcomeMeta,
-  recordOutcomes,
-  statusOf,
-} from './call-outcome.ts';
+import type { Approvals, Permit } from './approvals.ts';
+import type { CallInput } from './call-input.ts';
+import { type CallKeys, callReservation, inFlight } from './call-keys.ts';
+import { failed, mayHaveRun, type Outcome } from './call-outcome.ts';
+import { type EndedCall, intentDraft, outcomeDraft } from './call-records.ts';
 import type { Caller, RequestFacts } from './caller.ts';
+import { dispatchCall } from './dispatch-call.ts';
 import { overLimit } from './over-limit.ts';
+import type { Passage } from './passage.ts';
 import { denialError } from './refusal.ts';
-import { schemaMismatch, type ToolError } from './tool-error.ts';
+import { requestHash } from './request-hash.ts';
+import type { ServerFor } from './server-for.ts';
+import type { Dispatched } from './stay.ts';
+import { headerMismatch, schemaMismatch, type ToolError } from './tool-error.ts';
+import type { ToolPins } from './tool-pins.ts';
 
 export interface ToolCall {
   readonly caller: Caller;
@@ -45,8 +41,17 @@ export interface ToolCall {
   readonly sessionId?: string;
   /** Under the same key of the same caller the tool is called once; for a day the key answers what that came to. */
   readonly idempotencyKey?: string;
+  /** What the caller was told when a human had to approve the call; it is resumed then. */
+  readonly approvalId?: string;
+  /** How long the caller waits for a human, in place of what is set. Seconds. */
+  readonly waitSec?: number;
   /** Where the call came in, for its records; absent for the REST route. */
   readonly by?: 'mcp.native' | 'mcp.native.all';
+  /** What the client gives to a tool that asked for input in place of an answer. */
+  readonly given?: CallInput;
+  readonly passage?: Passage;
+  /** Headers that must tell what arguments tell, where the schema says so; by names in lower case. */
+  readonly headerOf?: (name: string) => string | undefined;
   /** Aborted when the caller goes away. */
   readonly signal: AbortSignal;
 }
@@ -58,12 +63,14 @@ export interface ToolCallAnswer {
   /** Whether the tool was called earlier, under the same key, and not now. */
   readonly isReplay: boolean;
   readonly timingMs: number;
+  /** The output is what the tool asks for before it answers. */
+  readonly asksInput?: true;
   /** Exactly one of the two. */
   readonly result: { readonly output: JsonObject } | { readonly error: ToolError };
 }
 
 export interface CallToolOptions {
-  readonly registry: Registry;
+  readonly serverFor: ServerFor;
   readonly knownTool: KnownToolOf;
   readonly policyMode: PolicyMode;
   readonly take: TakeCharges;
@@ -71,6 +78,10 @@ export interface CallToolOptions {
   /** Told of an intent whose outcome this process could not record. */
   readonly abandonIntent: (intentId: string) => void;
   readonly callKeys: CallKeys;
+  readonly pins: Pick<ToolPins, 'judge'>;
+  readonly approvals: Approvals;
+  /** Why what the caller has counts no longer. */
+  readonly validity: (caller: Caller) => Promise<Denial | undefined>;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
 }
@@ -85,13 +96,11 @@ interface HashedCall extends ToolCall {
 }
 
 /** How far a call came, and what became of it, before anybody is told. */
-interface Attempt {
-  readonly outcome: Outcome;
-  readonly tool?: CatalogTool;
-  /** The record that says that the tool was about to be called. */
-  readonly intentId?: string;
-  /** The record of the outcome of an earlier call, of which this one has the answer. */
-  readonly replayOf?: string;
+interface Attempt extends EndedCall {
+  /** How the records of a call in several rounds call it. */
+  readonly stayName?: string;
+  /** What the approval of the call by a human made of it. */
+  readonly permit?: Permit;
 }
 
 /**
@@ -104,55 +113,93 @@ export function createCallTool(options: CallToolOptions): CallTool {
     const call = hashed(asked);
     const attempted = await attempt(options, call);
     const timingMs = Math.round(options.clock.monotonic() - startedAtMs);
-    const committed = await recordOutcome(options, call, attempted, timingMs);
+    const named = attempted.stayName === undefined ? {} : { sessionId: attempted.stayName };
+    const committed = await recordOutcome(options, { ...call, ...attempted.permit, ...named }, attempted, timingMs);
     return answer(call, attempted, committed, timingMs);
   };
 }
 
 function hashed(call: ToolCall): HashedCall {
   const { caller, toolName, idempotencyKey: key } = call;
-  const hash = requestHash(toolName, call.input);
+  const hash = requestHash(toolName, call.input, call.given);
   if (key === undefined) return { ...call, requestHash: hash };
-  const reserves = callReservation({ ...call, principal: caller.principal, key, requestHash: hash });
+  // Under its key a call is the same one in every round of questions and answers.
+  const ofCall = requestHash(toolName, call.input);
+  const reserves = callReservation({ ...call, principal: caller.principal, key, requestHash: ofCall });
   return { ...call, requestHash: hash, reserves };
 }
 
-/** The steps in their order. Each may end the call; none of them tells anybody yet. */
-async function attempt(options: CallToolOptions, call: HashedCall): Promise<Attempt> {
+/** The steps in their order. Each may end the call; none of them tells anybody yet. `isAgain`: a human was waited for. */
+async function attempt(options: CallToolOptions, call: HashedCall, isAgain = false): Promise<Attempt> {
   const { caller, serverId, toolName, signal } = call;
 
   // 1. By names alone, so that nobody learns of tools that they may not call.
-  if (caller.denial !== undefined) return { outcome: denied(options, caller.denial) };
+  const ended = isAgain ? await options.validity(caller) : caller.denial;
+  if (ended !== undefined) return { outcome: denied(options, ended) };
   const byName = decideByName({ server: serverId, method: toolName }, caller, options.policyMode);
   if (!byName.allow) return { outcome: denied(options, byName.denial) };
 
-  const server = options.registry.get(serverId);
-  if (server === undefined) return { outcome: failed(serverNotFound(serverId)) };
+  const server = options.serverFor(serverId, caller);
+  if (server instanceof TalosError) return { outcome: failed(server) };
 
   // 2. How often: what the server's entry and every link of the capability say.
-  const limited = await overLimit(options.take, caller, server);
+  const limited = isAgain ? undefined : await overLimit(options.take, caller, server);
   if (limited !== undefined) return { outcome: failed(limited) };
 
   // 3. The tool, as its server defines it.
   const tool = await findTool(server, toolName, signal);
   if (tool instanceof TalosError) return { outcome: failed(tool) };
 
+  const changed = await options.pins.judge(server, tool).catch(ofGateway);
+  if (changed instanceof TalosError) return { outcome: failed(changed), tool };
+  if (changed !== undefined) return { outcome: denied(options, changed), tool };
+
   // 4. By definition and arguments, then by the tool's own schema.
   const known = options.knownTool(serverId, toolName);
   const refused = judgeCall(options, byName, tool, known, call);
   if (refused !== undefined) return { outcome: refused, tool };
 
+  // A human, where a policy of the team says so. What is approved is called under a key, so that it is called once.
+  const passed = await options.approvals.pass({ ...call, definitionHash: tool.definitionHash });
+  if ('outcome' in passed) return { ...passed, tool };
+  // Whoever was allowed before the wait may not be any more, and the tool may be another one.
+  if (passed.hasWaited && !isAgain) {
+    return { ...passed, ...(await attempt(options, { ...call, ...passed.permit, waitSec: 0 }, true)) };
+  }
+  const after = await callTool(options, server, tool, { ...call, ...passed.permit }, known);
+  return { ...after, ...passed, tool };
+}
+
+/** The steps of a call that is allowed. */
+async function callTool(
+  options: CallToolOptions,
+  server: McpServer,
+  tool: CatalogTool,
+  call: HashedCall,
+  known: KnownTool,
+): Promise<Attempt> {
+  const { caller, facts, signal } = call;
+  const stay = await call.passage?.stayFor?.(server, call);
+  if (stay instanceof TalosError) return { outcome: failed(stay) };
+
   // 5. No record, no call. What may change something, and what may happen only so often, is on record before it is
   //    sent; for what only reads, the log must be writable, so that its outcome can be.
   const spends = spendsOf(caller.authority);
-  const needsIntent = known.class !== 'read' || spends.length > 0 || call.reserves !== undefined;
-  const intent = needsIntent ? await admit(options, call, tool, spends) : undefined;
-  if (intent !== undefined && typeof intent !== 'string') return { ...intent, tool };
+  const isSent = stay?.hasBegun !== true;
+  const needsIntent = isSent && (known.class !== 'read' || spends.length > 0 || call.reserves !== undefined);
+  const named = stay === undefined ? call : { ...call, sessionId: stay.name };
+  const intent = needsIntent ? await admit(options, named, tool, spends) : undefined;
+  if (intent !== undefined && typeof intent !== 'string') return intent;
   if (intent === undefined) await options.recorder.ensureWritable();
 
-  // 6. The call itself.
-  const outcome = await dispatch(options, server, call);
-  return intent === undefined ? { outcome, tool } : { outcome, tool, intentId: intent };
+  // 6. The call itself. Who left asks again under the key: the answer is to be there.
+  const patience = call.reserves === undefined ? signal : new AbortController().signal;
+  const startedAtMs = options.clock.monotonic();
+  const end = (dispatched: Dispatched) =>
+    recordOutcome(options, named, { ...dispatched, tool }, Math.round(options.clock.monotonic() - startedAtMs));
+  const round = { ...call, requestId: facts.requestId, signal: patience, end, ...(intent && { intentId: intent }) };
+  const dispatched = await dispatchCall(options, server, round, stay);
+  return stay === undefined ? dispatched : { ...dispatched, stayName: stay.name };
 }
 
 function denied(options: CallToolOptions, denial: Denial): Outcome {
@@ -165,9 +212,14 @@ async function findTool(server: McpServer, name: string, signal: AbortSignal): P
   try {
     return (await server.tool(name, signal)) ?? new TalosError('TOOL_NOT_FOUND');
   } catch (error) {
-    if (error instanceof TalosError) return error;
-    throw error;
+    return ofGateway(error);
   }
+}
+
+/** An error that is an outcome; what is not one is thrown on. */
+function ofGateway(error: unknown): TalosError {
+  if (error instanceof TalosError) return error;
+  throw error;
 }
 
 function judgeCall(
@@ -183,29 +235,10 @@ function judgeCall(
   if (!decision.allow) return denied(options, decision.denial);
   options.telemetry.decided(undefined);
   if (known.requiresKey && call.reserves === undefined) return failed(new TalosError('IDEMPOTENCY_KEY_REQUIRED'));
+  const header = call.headerOf && contradictingMirror(tool.mirrors, input, call.headerOf);
+  if (header !== undefined) return failed(headerMismatch(header));
   const faults = tool.validate(input);
   return faults.length === 0 ? undefined : { kind: 'erred', error: schemaMismatch(faults) };
-}
-
-async function dispatch(options: CallToolOptions, server: McpServer, call: HashedCall): Promise<Outcome> {
-  const { toolName, input, facts } = call;
-  // Who left asks again under the key: the answer is to be there.
-  const signal = call.reserves === undefined ? call.signal : new AbortController().signal;
-  const startedAtMs = options.clock.monotonic();
-  const outcome = await ask(server, { name: toolName, args: input, requestId: facts.requestId, signal });
-  const seconds = (options.clock.monotonic() - startedAtMs) / 1000;
-  options.telemetry.toolAnswered({ serverId: server.id, outcome: outcome.kind, seconds });
-  return outcome;
-}
-
-async function ask(server: McpServer, request: Parameters<McpServer['callTool']>[0]): Promise<Outcome> {
-  try {
-    return fromUpstream(await server.callTool(request));
-  } catch (error) {
-    if (error instanceof UpstreamError) return failed(error, error.dispatched);
-    // A fault of our own: it must not leave the call without an outcome.
-    return failed(new TalosError('INTERNAL', { cause: error }), true);
-  }
 }
 
 /**
@@ -221,13 +254,13 @@ async function admit(
   const { callKeys } = options;
   const unusable = call.reserves && (await callKeys.unusable());
   if (unusable !== undefined) return { outcome: failed(unusable) };
-  const intent = await recordIntent(options, call, tool, spends);
+  const intent = await options.recorder.record(intentDraft(call, tool, spends));
   if (!isStanding(intent)) return admitted(options, intent);
   const standing = await callKeys.standing(intent);
   if (standing !== undefined) return standing;
   // Nothing came of that call: this one may take its place, unless another one just did.
   const reserves = { ...(call.reserves as Reservation), replaces: intent.seq };
-  const retried = await recordIntent(options, { ...call, reserves }, tool, spends);
+  const retried = await options.recorder.record(intentDraft({ ...call, reserves }, tool, spends));
   return isStanding(retried) ? inFlight : admitted(options, retried);
 }
 
@@ -238,26 +271,6 @@ function isStanding({ reservation }: CommittedEvent): boolean {
 function admitted(options: CallToolOptions, { eventId, reservation }: CommittedEvent): string | Attempt {
   if (reservation !== 'exhausted') return eventId;
   return { outcome: denied(options, constraintDenial('constraint:max_calls')) };
-}
-
-async function recordIntent(
-  options: CallToolOptions,
-  call: HashedCall,
-  tool: CatalogTool,
-  spends: readonly Spend[],
-): Promise<CommittedEvent> {
-  const { reserves } = call;
-  return await options.recorder.record({
-    ...callDraft(call),
-    outcome: 'success',
-    http: callHttp(call, 100),
-    meta: { ...callMeta(call, tool), phase: 'intent' },
-    companions: {
-      opensIntent: true,
-      ...(spends.length === 0 ? {} : { spends }),
-      ...(reserves === undefined ? {} : { reserves }),
-    },
-  });
 }
 
 /** Throws `OUTCOME_UNRECORDED` when the tool may have run and the log cannot say so. */
@@ -278,63 +291,6 @@ async function recordOutcome(
   }
 }
 
-function outcomeDraft(call: HashedCall, attempted: Attempt, timingMs: number): EventDraft {
-  const { outcome, tool, intentId, replayOf } = attempted;
-  return {
-    ...callDraft(call),
-    outcome: recordOutcomes[outcome.kind],
-    http: callHttp(call, statusOf(outcome)),
-    meta: {
-      ...callMeta(call, tool),
-      ...(intentId === undefined ? {} : { phase: 'outcome', intent_id: intentId }),
-      replay_of: replayOf,
-      latency_ms: timingMs,
-      ...outcomeMeta(outcome, call.caller),
-    },
-    ...(intentId === undefined
-      ? {}
-      : { companions: { closesIntent: intentId, ...settlement(call, intentId, outcome) } }),
-  };
-}
-
-function settlement({ reserves }: HashedCall, intentId: string, outcome: Outcome): Pick<Companions, 'settlesKey'> {
-  return reserves === undefined ? {} : { settlesKey: settlementOf(intentId, outcome) };
-}
-
-/** What every record of a call has in common. */
-function callDraft(call: ToolCall): Pick<EventDraft, 'surfaceId' | 'requestId' | 'principal' | 'resource'> {
-  return {
-    surfaceId: 'mcp.tools.call',
-    requestId: call.facts.requestId,
-    principal: call.caller.principal,
-    resource: { type: 'tool', id: recordName(`${call.serverId}/${call.toolName}`, bounds.recordNameCharsMax) },
-  };
-}
-
-function callHttp(call: ToolCall, statusCode: number): EventDraft['http'] {
-  return surfaceHttp(call.by ?? 'mcp.tools.call', statusCode, call.facts);
-}
-
-function callMeta(call: HashedCall, tool: CatalogTool | undefined): EventDraft['meta'] {
-  return {
-    event_type: 'mcp_tool_call',
-    server_id: call.serverId,
-    tool_name: recordName(call.toolName, bounds.recordNameCharsMax),
-    request_hash: call.requestHash,
-    idempotency_key_hash: call.reserves?.keyHash,
-    schema_hash: tool?.schemaHash,
-    definition_hash: tool?.definitionHash,
-    session_id: call.sessionId,
-    capability_hash: call.caller.authority?.capability.hash,
-  };
-}
-
-/** hex sha256 of JCS of `{method, params}`, without `_meta`. */
-function requestHash(name: string, input: JsonObject): string {
-  const params: Record<string, JsonValue> = { name, arguments: input };
-  return sha256Hex(canonicalize({ method: 'tools/call', params }));
-}
-
 function answer(call: ToolCall, attempted: Attempt, committed: CommittedEvent, timingMs: number): ToolCallAnswer {
   const { outcome, intentId, replayOf } = attempted;
   const auditRef = replayOf ?? committed.eventId;
@@ -342,6 +298,8 @@ function answer(call: ToolCall, attempted: Attempt, committed: CommittedEvent, t
   switch (outcome.kind) {
     case 'answered':
       return { ...head, result: { output: outcome.output } };
+    case 'asked':
+      return { ...head, asksInput: true, result: { output: outcome.output } };
     case 'erred':
       return { ...head, result: { error: outcome.error } };
     case 'failed':

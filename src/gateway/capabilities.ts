@@ -3,20 +3,28 @@ import type { KeyObject } from 'node:crypto';
 import type { Recorder } from '../audit/recorder.ts';
 import { bounds } from '../config/bounds.ts';
 import type { EventDraft } from '../core/audit-event.ts';
+import { scopesOf } from '../core/capability.ts';
+import { teamOf } from '../core/capability-chain.ts';
 import { type DecodedCapability, decodeCapability } from '../core/capability-claims.ts';
+import type { CapabilityClaims } from '../core/capability-forms.ts';
 import { grantCapability } from '../core/capability-grant.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Denial, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import { isRevocation, type Revocation } from '../core/revocation.ts';
+import { splitScopes } from '../core/scope.ts';
+import { scopeFault } from '../core/scope-sense.ts';
 import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
 import { constraintFault, type SchemaCompiler } from '../policy/constraints.ts';
+import type { PolicyMode } from '../policy/decide.ts';
 import { describeToken, type TokenDescription } from '../policy/describe-capability.ts';
+import { mayGrant } from '../policy/may-give.ts';
 import type { RevocationFeed } from '../policy/revocation-feed.ts';
 import type { RevocationPage, RevocationStore, StoredRevocation } from '../storage/revocations.ts';
 import { type AdminRequest, adminDraft } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
+import type { Caller } from './caller.ts';
 
 export interface GrantRequest extends AdminRequest {
   readonly subject: string;
@@ -72,6 +80,7 @@ export interface Issuer {
 
 export interface CapabilityAdminOptions {
   readonly authorizeAction: AuthorizeAction;
+  readonly policyMode: PolicyMode;
   readonly recorder: Pick<Recorder, 'record'>;
   readonly store: RevocationStore;
   readonly feed: Pick<RevocationFeed, 'size' | 'asked'>;
@@ -90,6 +99,7 @@ export function createCapabilityAdmin(options: CapabilityAdminOptions): Capabili
       if (issuer === undefined) throw new TalosError('ISSUER_NOT_CONFIGURED');
       const token = signedGrant(issuer, request, nowSec(), compileSchema);
       const { claims, hash } = readToken(token);
+      assertMayGrant(claims, request.caller, options.policyMode);
       const { eventId } = await recorder.record(
         adminDraft('admin.capabilities.grant', request, { type: 'capability', id: hash }, 'capability_granted', {
           granted_hash: hash,
@@ -129,6 +139,7 @@ export function createCapabilityAdmin(options: CapabilityAdminOptions): Capabili
 
 function signedGrant(issuer: Issuer, request: GrantRequest, nowSec: number, compileSchema: SchemaCompiler): string {
   const { subject, scope, constraints, delegatable, ttlSec } = request;
+  assertGrants(request);
   for (const [name, value] of Object.entries(constraints ?? {})) {
     if (constraintFault(name, value, compileSchema) === undefined) continue;
     throw new TalosError('INVALID_REQUEST', {
@@ -149,6 +160,21 @@ function signedGrant(issuer: Issuer, request: GrantRequest, nowSec: number, comp
   throw new TalosError('INVALID_REQUEST', { message: 'The token would be longer than gateways read.' });
 }
 
+/** Throws `TALOS_DENIED` when the capability would allow more than whoever grants it may do. */
+function assertMayGrant(claims: CapabilityClaims, caller: Caller, mode: PolicyMode): void {
+  if (mayGrant(scopesOf(claims) ?? [], teamOf(claims.constraints), caller, mode)) return;
+  throw new TalosError('TALOS_DENIED', { message: 'Nobody grants what they may not do themselves.' });
+}
+
+/** A scope that nothing can ever match is a mistake, and its token would be refused everywhere without a word of why. */
+function assertGrants({ scope, constraints = {} }: GrantRequest): void {
+  const { tool, method } = constraints;
+  // The older spelling, whose names are in the constraints.
+  const isOlder = scope === 'tools/call' && typeof tool === 'string' && typeof method === 'string';
+  const [fault] = isOlder ? [] : splitScopes(scope).flatMap((text) => scopeFault(text) ?? []);
+  if (fault !== undefined) throw new TalosError('INVALID_REQUEST', { message: fault });
+}
+
 function readToken(token: string): DecodedCapability {
   const decoded = decodeCapability(token, bounds.capabilityTokenCharsMax);
   if (!isDenial(decoded)) return decoded;
@@ -159,11 +185,16 @@ function readToken(token: string): DecodedCapability {
 }
 
 function revocationOf(target: RevokeTarget): Revocation {
-  const revocation: Revocation = 'token' in target ? { kind: 'hash', value: readToken(target.token).hash } : target;
+  const revocation = 'token' in target ? revocationOfToken(readToken(target.token)) : target;
   if (isRevocation(revocation)) return revocation;
   throw new TalosError('INVALID_REQUEST', {
     message: 'A capability is named by its hash (64 hex digits) or by its id (1 to 200 printable characters).',
   });
+}
+
+/** Nothing that was derived from a token outlives it. */
+export function revocationOfToken({ hash, claims }: DecodedCapability): Revocation {
+  return { kind: 'hash', value: hash, endsAtSec: claims.exp };
 }
 
 /** The record of a revocation, which the revocation itself commits with. */

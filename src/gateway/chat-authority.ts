@@ -48,7 +48,8 @@ const sessionUnbound = deny('NO_CAPABILITY', 'session_unbound');
 export function createChatAuthority(options: ChatAuthorityOptions): ChatAuthority {
   const development = createDevelopmentSessions(options);
   return async (asked) => {
-    if (development.admits(asked)) return { caller: asked.caller, denial: undefined };
+    if (development.admits(asked))
+      return { caller: asked.caller, denial: policyDenial(asked.caller, options.policyMode) };
     const presented = await presentedBy(options, asked);
     const caller = presented.authority === undefined ? await resumed(options, asked, presented) : presented;
     const denial = judge(caller, asked.args, options.policyMode);
@@ -79,7 +80,14 @@ function judge(caller: Caller, args: JsonObject, policyMode: PolicyMode): Denial
   const byName = decideByName({ server: connectorId, method: chatTool }, caller, mode);
   if (!byName.allow) return caller.authority === undefined ? sessionUnbound : byName.denial;
   const decision = decideCall(byName, { class: 'write' }, args);
-  return decision.allow ? undefined : decision.denial;
+  return decision.allow ? policyDenial(caller, policyMode) : decision.denial;
+}
+
+/** What the policies of the caller's team say of chatting; nobody waits here for a human to approve it. */
+function policyDenial({ principal }: Caller, { policies }: PolicyMode): Denial | undefined {
+  const request = { server: connectorId, method: chatTool };
+  if (policies?.demandsApproval(request, principal)) return deny('SCOPE_MISMATCH', 'approval_unavailable');
+  return policies?.denialOf(request, principal);
 }
 
 async function bind(options: ChatAuthorityOptions, asked: ChatCaller, { authority, principal }: Caller): Promise<void> {

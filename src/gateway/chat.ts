@@ -5,14 +5,13 @@
 import type { Recorder } from '../audit/recorder.ts';
 import { bounds } from '../config/bounds.ts';
 import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
-import { canonicalize } from '../core/canonical-json.ts';
 import type { Denial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
 import { surfaceHttp } from '../core/surface-http.ts';
-import type { McpServer, Registry, UpstreamAnswer } from '../mcp/registry.ts';
+import type { McpServer, UpstreamAnswer } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
 import { constraintDenial } from '../policy/constraints.ts';
 import { spendsOf } from '../policy/limits.ts';
@@ -21,6 +20,9 @@ import type { RequestFacts } from './caller.ts';
 import { type ChatAuthority, type ChatCaller, chatTool, connectorId } from './chat-authority.ts';
 import { overLimit } from './over-limit.ts';
 import { denialMeta } from './refusal.ts';
+import { requestHash } from './request-hash.ts';
+import { rightMeta } from './right-meta.ts';
+import type { ServerFor } from './server-for.ts';
 
 export interface ChatRequest extends ChatCaller {
   readonly facts: RequestFacts;
@@ -38,7 +40,7 @@ export interface ChatAnswer {
 }
 
 export interface ChatOptions {
-  readonly registry: Registry;
+  readonly serverFor: ServerFor;
   readonly authority: ChatAuthority;
   readonly take: TakeCharges;
   readonly recorder: Pick<Recorder, 'record'>;
@@ -82,18 +84,13 @@ function refusal(denial: Denial, auditRef?: string): TalosError {
 }
 
 async function converse(options: ChatOptions, request: ChatRequest): Promise<ChatAnswer> {
-  const server = options.registry.get(connectorId);
-  const limited = server === undefined ? undefined : await overLimit(options.take, request.caller, server);
+  const server = options.serverFor(connectorId, request.caller);
+  const limited = server instanceof TalosError ? undefined : await overLimit(options.take, request.caller, server);
   if (limited !== undefined) return await refuseTooMuch(options, request, limited);
   const spends = spendsOf(request.caller.authority);
   const intent = await record(options, request, 'CHAT_TOOL_CALL', {
     statusCode: 100,
-    meta: {
-      phase: 'intent',
-      request_hash: sha256Hex(
-        canonicalize({ method: 'tools/call', params: { name: chatTool, arguments: request.args } }),
-      ),
-    },
+    meta: { phase: 'intent', request_hash: requestHash(chatTool, request.args) },
     companions: { opensIntent: true, ...(spends.length === 0 ? {} : { spends }) },
   });
   if (intent.reservation === 'exhausted')
@@ -128,8 +125,11 @@ async function refuseTooMuch(options: ChatOptions, request: ChatRequest, error: 
   throw error.with({ auditRef: eventId });
 }
 
-async function ask(server: McpServer | undefined, { args, facts, timeoutMs, signal }: ChatRequest): Promise<Said> {
-  if (server === undefined) return failed('No connector is configured for chat.');
+async function ask(server: McpServer | TalosError, { args, facts, timeoutMs, signal }: ChatRequest): Promise<Said> {
+  if (server instanceof TalosError) {
+    const isMissing = server.code === 'SERVER_NOT_FOUND';
+    return isMissing ? failed('No connector is configured for chat.') : failed(server.message, server.code);
+  }
   try {
     const call = { name: chatTool, args, requestId: facts.requestId, signal };
     return read(await server.callTool({ ...call, timeoutMs: timeoutMs + bounds.chatGraceMs }));
@@ -147,7 +147,7 @@ function read(answer: UpstreamAnswer): Said {
   const meta = { response_hash: sha256Hex(answer.raw) };
   if (answer.kind === 'error') return { result: { error: connectorError(answer.error) }, meta: withError(meta) };
   const completion = completionIn(answer.result);
-  if (!answer.isError && completion !== undefined) return { result: { completion }, meta };
+  if (answer.kind === 'result' && !answer.isError && completion !== undefined) return { result: { completion }, meta };
   const message = textOf(answer.result) || 'The connector answered without a message.';
   return { result: { error: { code: 'TALOS_CHAT_UPSTREAM_ERROR', message } }, meta: withError(meta) };
 }
@@ -216,7 +216,7 @@ async function record(
       correlation_id: facts.requestId,
       server_id: connectorId,
       tool_name: chatTool,
-      capability_hash: caller.authority?.capability.hash,
+      ...rightMeta(caller),
       ...meta,
     },
     ...(companions === undefined ? {} : { companions }),

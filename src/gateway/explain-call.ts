@@ -9,14 +9,16 @@ import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import { anonymous, type BearerPrincipal, type Principal } from '../core/principal.ts';
 import type { KnownToolOf } from '../core/tool-class.ts';
-import type { CatalogTool, Registry } from '../mcp/registry.ts';
+import type { CatalogTool, McpServer, Registry } from '../mcp/registry.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
 import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
 import { type CallFacts, type ExplainedLink, explainAuthority, remediesOf } from '../policy/explain.ts';
+import type { ExplainedPolicy } from '../policy/team-policies.ts';
 import { type AdminRequest, adminDraft } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
+import { pinDenial, type Standing, type ToolPins } from './tool-pins.ts';
 
 /** The call that is asked about. */
 export interface ExplainedCall {
@@ -37,6 +39,10 @@ export interface Explanation {
   readonly denial: Denial | undefined;
   /** Whether the gateway knows the tool now. Without it, conditions on its definition count as not met. */
   readonly isToolKnown: boolean;
+  /** How the definition of now stands to the pin; absent when there is no such tool now. */
+  readonly pin?: ExplainedPin;
+  /** Each policy of the caller's team by itself. */
+  readonly policies: readonly ExplainedPolicy[];
   /** What the tool's own schema says of the arguments. */
   readonly inputFaults: readonly string[];
   /** Root first; empty without a capability, and when it is not valid. */
@@ -44,6 +50,15 @@ export interface Explanation {
   /** What would have to be otherwise; empty when the call would be allowed. */
   readonly remedies: readonly string[];
   readonly auditRef: string;
+}
+
+export interface ExplainedPin {
+  /** `unpinned`: it would be pinned by the call. */
+  readonly state: Standing;
+  /** Of the definition that may be used. */
+  readonly pinnedHash?: string;
+  /** Of the definition of now. */
+  readonly definitionHash: string;
 }
 
 export interface ExplainCallOptions {
@@ -57,6 +72,7 @@ export interface ExplainCallOptions {
   ) => Denial | undefined;
   readonly registry: Registry;
   readonly knownTool: KnownToolOf;
+  readonly pins: Pick<ToolPins, 'standingOf' | 'of'>;
   readonly policyMode: PolicyMode;
 }
 
@@ -69,14 +85,19 @@ export function createExplainCall(options: ExplainCallOptions): ExplainCall {
     await authorizeAction('admin.policy.explain', request.caller, request.facts);
     const verified = call.capability === undefined ? undefined : await verifier.authorityOf(call.capability);
     const authority = verified === undefined || isDenial(verified) ? undefined : verified;
-    const tool = await findTool(registry, call, signal);
+    const server = registry.get(call.serverId);
+    const tool = await findTool(server, call, signal);
     const facts = factsOf(knownTool, call, tool);
-    const denial = verified !== undefined && isDenial(verified) ? verified : judge(options, call, facts, authority);
+    const pin = server && tool && pinOf(options, server, tool);
+    const denial =
+      verified !== undefined && isDenial(verified) ? verified : judge(options, call, facts, authority, pin);
     const links = authority === undefined ? [] : explainAuthority(authority, facts);
     const eventId = await record(recorder, request, call, authority, denial);
     return {
       denial,
       isToolKnown: tool !== undefined,
+      ...(pin === undefined ? {} : { pin }),
+      policies: options.policyMode.policies?.explain(facts.request, principalOf(call, authority)) ?? [],
       inputFaults: tool?.validate(call.input) ?? [],
       links,
       remedies: denial === undefined ? [] : remedies(denial, links),
@@ -91,6 +112,7 @@ function judge(
   call: ExplainedCall,
   { request, tool, args }: CallFacts,
   authority: Authority | undefined,
+  pin: ExplainedPin | undefined,
 ): Denial | undefined {
   // Whether the subject's key signs is not to be seen from a dry run: it is taken as it was said.
   if (authority !== undefined && !call.provesPossession) {
@@ -103,8 +125,19 @@ function judge(
     policyMode,
   );
   if (!byName.allow) return byName.denial;
+  const changed = pin && pin.state !== 'unpinned' && pinDenial(request.server, request.method ?? '', pin.state);
+  if (changed) return changed;
   const decision = decideCall(byName, tool, args);
   return decision.allow ? undefined : decision.denial;
+}
+
+function pinOf({ pins }: ExplainCallOptions, server: McpServer, tool: CatalogTool): ExplainedPin {
+  const pinnedHash = pins.of(server.id, tool.definition.name)?.definitionHash;
+  return {
+    state: pins.standingOf(server, tool),
+    definitionHash: tool.definitionHash,
+    ...(pinnedHash === undefined ? {} : { pinnedHash }),
+  };
 }
 
 function permissionsOf({ permissions }: ExplainedCall): { permissions?: readonly string[] } {
@@ -120,12 +153,12 @@ function principalOf({ principal }: ExplainedCall, authority: Authority | undefi
 
 /** The tool as its server lists it; undefined when there is none or its server does not answer. */
 async function findTool(
-  registry: Registry,
-  { serverId, toolName }: ExplainedCall,
+  server: McpServer | undefined,
+  { toolName }: ExplainedCall,
   signal: AbortSignal,
 ): Promise<CatalogTool | undefined> {
   try {
-    return await registry.get(serverId)?.tool(toolName, signal);
+    return await server?.tool(toolName, signal);
   } catch (error) {
     if (error instanceof TalosError) return undefined;
     throw error;
@@ -163,6 +196,11 @@ const remedySentences: Readonly<Record<string, string>> = {
     "a request that is signed with the subject's key (HTTP attestation), or a caller of the subject's name",
   not_yet_valid: 'patience: the capability counts from a later time on',
   revocations_unknown: 'a store that answers',
+  policy_server: "a policy of the caller's team that allows the server (talos policies list)",
+  policy_tool: "a policy of the caller's team that allows the tool (talos policies list)",
+  definition_changed: 'an operator who approves the definition of now (talos pins diff, talos pins approve)',
+  definition_rejected:
+    'a server that gives the approved definition again, or an operator who approves this one after all',
   rbac_permission_denied: 'a role or key with mcp:invoke where the tool lies',
 };
 

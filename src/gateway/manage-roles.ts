@@ -7,7 +7,8 @@ import { builtInRoles, type Role, type RoleBinding, type RoleBook } from '../cor
 import { assertPrincipalId, findRole, isPlainText, normalPermissions, parseRoleScope } from '../core/role-rules.ts';
 import type { RoleScope } from '../core/role-scope.ts';
 import { uuidv7 } from '../core/uuidv7.ts';
-import { mayGive, type PolicyMode } from '../policy/decide.ts';
+import type { PolicyMode } from '../policy/decide.ts';
+import { mayGiveEverywhere } from '../policy/may-give.ts';
 import type { Roles } from '../policy/roles.ts';
 import { type Administer, type Administered, type AdminRequest, type Change, conflict } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
@@ -24,6 +25,8 @@ export interface NewBinding {
   readonly binding_id?: string;
   /** The id or the name of a role. */
   readonly role_id: string;
+  /** In place of the principal's below. */
+  readonly team_id?: string;
   readonly scope: string | { readonly scope_type: string; readonly attributes: object };
 }
 
@@ -35,6 +38,7 @@ export interface PrincipalBindings {
 
 export interface NewBindings {
   readonly principal_id: string;
+  /** Of the bindings that name no team themselves. */
   readonly team_id?: string;
   readonly bindings: readonly NewBinding[];
 }
@@ -147,8 +151,11 @@ export function createManageRoles(options: ManageRolesOptions): ManageRoles {
   };
 }
 
+/** What decides whether roles and bindings can be kept as they are given. */
+export type BookRules = Pick<ManageRolesOptions, 'policyMode' | 'clock'>;
+
 /** The whole book of a snapshot, judged as its parts are. Throws `INVALID_REQUEST`, `CONFLICT` or the denial. */
-export function bookOf(options: ManageRolesOptions, caller: Caller, snapshot: RoleSnapshot): Omit<RoleBook, 'version'> {
+export function bookOf(options: BookRules, caller: Caller, snapshot: RoleSnapshot): Omit<RoleBook, 'version'> {
   let book: RoleBook = { version: 0, roles: [], bindings: [] };
   for (const role of snapshot.roles) {
     // Those that every gateway has are in every export.
@@ -162,7 +169,7 @@ export function bookOf(options: ManageRolesOptions, caller: Caller, snapshot: Ro
 }
 
 function newRole(
-  options: ManageRolesOptions,
+  options: BookRules,
   caller: Caller,
   given: NewRole & { readonly role_id?: string },
   book: RoleBook,
@@ -187,9 +194,8 @@ function deletable(roleId: string, { roles, bindings }: RoleBook): Role {
   return role;
 }
 
-function newBindings(options: ManageRolesOptions, caller: Caller, given: NewBindings, book: RoleBook): RoleBinding[] {
+function newBindings(options: BookRules, caller: Caller, given: NewBindings, book: RoleBook): RoleBinding[] {
   assertPrincipalId(given.principal_id);
-  if (given.team_id !== undefined && !isPlainText(given.team_id)) throw new TalosError('INVALID_REQUEST');
   const bindings = given.bindings.map((binding) => newBinding(options, caller, given, binding, book));
   if (new Set(bindings.map(({ binding_id }) => binding_id)).size < bindings.length)
     throw conflict('A binding_id is there twice.');
@@ -200,14 +206,15 @@ function newBindings(options: ManageRolesOptions, caller: Caller, given: NewBind
 }
 
 function newBinding(
-  options: ManageRolesOptions,
+  options: BookRules,
   caller: Caller,
-  { principal_id, team_id }: NewBindings,
-  { binding_id = randomUUID(), role_id, scope }: NewBinding,
+  { principal_id, team_id: teamOfAll }: NewBindings,
+  { binding_id = randomUUID(), role_id, team_id = teamOfAll, scope }: NewBinding,
   book: RoleBook,
 ): RoleBinding {
   if (!isPlainText(binding_id))
     throw new TalosError('INVALID_REQUEST', { message: 'A binding_id has 1 to 255 printable characters.' });
+  if (team_id !== undefined && !isPlainText(team_id)) throw new TalosError('INVALID_REQUEST');
   const role = findRole(book.roles, role_id);
   if (role === undefined) throw new TalosError('NOT_FOUND', { message: 'There is no such role.' });
   const taken = book.bindings.find((known) => known.binding_id === binding_id);
@@ -224,8 +231,8 @@ function newBinding(
   };
 }
 
-function assertMayGive({ policyMode }: ManageRolesOptions, caller: Caller, permissions: readonly string[]): void {
-  if (mayGive(permissions, caller, policyMode)) return;
+function assertMayGive({ policyMode }: BookRules, caller: Caller, permissions: readonly string[]): void {
+  if (mayGiveEverywhere(permissions, caller, policyMode)) return;
   throw new TalosError('TALOS_DENIED', { message: 'Nobody gives permissions that they do not have themselves.' });
 }
 

@@ -5,6 +5,7 @@ import { TalosError } from '../core/errors.ts';
 import type { RoleScope } from '../core/role-scope.ts';
 import { secretNamePattern } from '../core/secret-change.ts';
 import type { Rotation, SecretStore, SecretSummary } from '../storage/secrets.ts';
+import type { ConnectionStore } from '../storage/upstream-connections.ts';
 import type { Administer, Administered, AdminRequest } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { SecretVault } from './secret-vault.ts';
@@ -13,7 +14,7 @@ export interface KekStatus {
   readonly activeKekId: string;
   readonly loadedKekIds: readonly string[];
   readonly secretCount: number;
-  /** How many secrets are under each key that is not the one in use. */
+  /** How many secrets and tokens of users' accounts are under each key that is not the one in use. */
   readonly staleCounts: Readonly<Record<string, number>>;
   readonly lastRotated: Date | null;
 }
@@ -42,6 +43,8 @@ export interface ManageSecretsOptions {
   readonly administer: Administer;
   readonly store: SecretStore;
   readonly vault: SecretVault;
+  /** Tokens of users' accounts are under the same keys. */
+  readonly connections: Pick<ConnectionStore, 'countByKey'>;
   /** Sorted. */
   readonly environmentNames: readonly string[];
   /** Runs a rotation that has started. */
@@ -138,19 +141,17 @@ function assertNotOfEnvironment({ environmentNames }: ManageSecretsOptions, name
   if (environmentNames.includes(name)) throw new TalosError('SECRET_READ_ONLY');
 }
 
-async function kekStatus({ vault, store }: ManageSecretsOptions): Promise<KekStatus> {
+async function kekStatus({ vault, store, connections }: ManageSecretsOptions): Promise<KekStatus> {
   const { active, byId } = await vault.keys();
   const stored = await store.list();
   const last = await store.lastRotation();
-  const stale = Map.groupBy(
-    stored.filter(({ kekId }) => kekId !== active.id),
-    ({ kekId }) => kekId,
-  );
+  const counts = new Map(await connections.countByKey());
+  for (const { kekId } of stored) counts.set(kekId, (counts.get(kekId) ?? 0) + 1);
   return {
     activeKekId: active.id,
     loadedKekIds: [...byId.keys()],
     secretCount: stored.length,
-    staleCounts: Object.fromEntries([...stale].map(([id, secrets]) => [id, secrets.length])),
+    staleCounts: Object.fromEntries([...counts].filter(([id]) => id !== active.id)),
     lastRotated: last?.status === 'COMPLETED' ? last.completedAt : null,
   };
 }

@@ -9,6 +9,7 @@ import { type ManagedServerRules, readManagedServer, secretsOf } from '../config
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import { type McpServerSpec, withoutCredentials } from '../core/mcp-server.ts';
+import { tokenPurpose } from '../core/server-auth.ts';
 import type { ServerBook, StoredServer } from '../core/tool-server.ts';
 import type { ServerHealth } from '../mcp/circuit.ts';
 import { isForbiddenAddress, isPublicAddress } from '../mcp/dial.ts';
@@ -17,6 +18,7 @@ import type { ServerTest } from '../mcp/server-test.ts';
 import type { ToolServers } from '../mcp/stored-servers.ts';
 import { type Administer, type Administered, type AdminRequest, adminDraft, conflict } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
+import { credentialFor, type UserCredentials } from './server-for.ts';
 
 /** A server without anything that is secret. */
 export interface ServerView {
@@ -62,6 +64,7 @@ export interface ManageServersOptions extends ManagedServerRules {
   readonly recorder: Pick<Recorder, 'record'>;
   readonly registry: Pick<Registry, 'get' | 'test'>;
   readonly toolServers: Pick<ToolServers, 'configured' | 'stored' | 'refresh'>;
+  readonly credentials: UserCredentials;
 }
 
 export function createManageServers(options: ManageServersOptions): ManageServers {
@@ -88,6 +91,10 @@ export function createManageServers(options: ManageServersOptions): ManageServer
       await authorizeAction('admin.secrets.set', caller, facts, [
         { scope_type: 'secret', attributes: { secret: name } },
       ]);
+    }
+    // It is given the tokens of whoever calls, so only who could speak in anybody's name anyway may put it there.
+    if (trusts && spec.auth?.type === 'token_exchange') {
+      await authorizeAction('admin.rbac.roles.create', caller, facts);
     }
     return {
       companions: { toolServers: { kind: 'put' as const, serverId, fields } },
@@ -155,7 +162,7 @@ export function createManageServers(options: ManageServersOptions): ManageServer
       await authorizeAction('admin.mcp.servers.test', request.caller, request.facts);
       const { spec, problems } = found(options, serverId);
       if (problems.length > 0) throw new TalosError('INVALID_REQUEST', { message: problems.join(' ') });
-      const result = await registry.test(spec, signal);
+      const result = await registry.test(spec, signal, credentialFor(options.credentials, spec, request.caller));
       const draft = adminDraft('admin.mcp.servers.test', request, resourceOf(serverId), 'administration', {
         server_id: serverId,
         tested_result: result.isGood ? 'good' : result.code,
@@ -241,12 +248,13 @@ function patched(fields: JsonObject, patch: JsonObject): JsonObject {
 }
 
 function detailsOf(spec: McpServerSpec) {
-  const { name, transport, url, command, enabled = true, publicOnly = false } = spec;
+  const { name, transport, url, auth, command, enabled = true, publicOnly = false } = spec;
   return {
     name,
     transport,
     ...(url === undefined ? {} : { upstream: withoutCredentials(url) }),
     ...(command === undefined ? {} : { command }),
+    ...(auth === undefined ? {} : { auth: auth.type, auth_client: auth.clientId, auth_purpose: tokenPurpose(spec) }),
     enabled,
     allow_private: !publicOnly,
     secrets: secretsOf(spec),

@@ -8,10 +8,11 @@ import type { Caller } from './caller.ts';
 /** The error of a request too many, or of limits that cannot be looked up. */
 export async function overLimit(
   take: TakeCharges,
-  { principal, authority }: Caller,
-  { id, spec }: McpServer,
+  caller: Caller,
+  { id, spec }: Pick<McpServer, 'id' | 'spec'>,
 ): Promise<TalosError | undefined> {
-  const who = principal.authMode === 'bearer' ? principal.id : '';
+  const { principal, authority, accountId } = caller;
+  const who = accountId ?? (principal.authMode === 'bearer' ? principal.id : '');
   const ofServer =
     spec.rateLimit === undefined ? [] : [{ kind: 'server' as const, who: `${id} ${who}`, rate: spec.rateLimit }];
   const charges = [...ofServer, ...rateCharges(authority)];

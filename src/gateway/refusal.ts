@@ -6,13 +6,14 @@ import { errorTable, TalosError } from '../core/errors.ts';
 import { surfaceHttp } from '../core/surface-http.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
 import type { Caller, RequestFacts } from './caller.ts';
+import { rightMeta } from './right-meta.ts';
 
 /** What a denial says in a record's `meta`. */
 export function denialMeta(denial: Denial, caller: Caller): EventDraft['meta'] {
   return {
     denial_reason: denial.reason,
     denial_detail: denial.detail,
-    capability_hash: caller.authority?.capability.hash,
+    ...rightMeta(caller),
   };
 }
 
@@ -26,14 +27,24 @@ export function denialError(denial: Denial, auditRef?: string): TalosError {
   });
 }
 
-/** Throws the denial's error; when the caller is known, only after the record of it is durable. */
-export type Refuse = (surfaceId: SurfaceId, denial: Denial, caller: Caller, facts: RequestFacts) => Promise<never>;
+/**
+ * Throws the denial's error; when the caller is known, only after the record of it is durable. `meta` says what was asked
+ * for, where the surface alone does not.
+ */
+export type Refuse = (
+  surfaceId: SurfaceId,
+  denial: Denial,
+  caller: Caller,
+  facts: RequestFacts,
+  meta?: EventDraft['meta'],
+) => Promise<never>;
 
 export function createRefuse(recorder: Pick<Recorder, 'record'>): Refuse {
-  return async (surfaceId, denial, caller, facts) => {
+  return async (surfaceId, denial, caller, facts, meta = {}) => {
     // A stranger's refusals must not be able to fill the log.
     if (caller.principal.authMode === 'anonymous') throw denialError(denial);
-    const { eventId } = await recorder.record(refusalDraft(surfaceId, denial, caller, facts));
+    const draft = refusalDraft(surfaceId, denial, caller, facts);
+    const { eventId } = await recorder.record({ ...draft, meta: { ...meta, ...draft.meta } });
     throw denialError(denial, eventId);
   };
 }

@@ -3,23 +3,26 @@
  * (`tool:<server>/method:rpc.resources.read`), passed on as they are, and recorded before the caller gets the answer.
  */
 import type { Recorder } from '../audit/recorder.ts';
-import { canonicalize } from '../core/canonical-json.ts';
+import { bounds } from '../config/bounds.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Denial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
+import { recordName } from '../core/record-name.ts';
 import { surfaceHttp } from '../core/surface-http.ts';
-import { type McpServer, type Registry, serverNotFound, type UpstreamAnswer } from '../mcp/registry.ts';
+import type { McpServer, UpstreamAnswer } from '../mcp/registry.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
-import { constraintDenial } from '../policy/constraints.ts';
-import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
-import { spendsOf } from '../policy/limits.ts';
+import type { PolicyMode } from '../policy/decide.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { overLimit } from './over-limit.ts';
+import { alongTo, askedFor, type Passage } from './passage.ts';
 import type { Refuse } from './refusal.ts';
+import { rpcHash } from './request-hash.ts';
+import { rightMeta } from './right-meta.ts';
+import { judgeRpc } from './rpc-authority.ts';
+import type { ServerFor } from './server-for.ts';
 
 export interface RelayRequest {
   readonly caller: Caller;
@@ -27,7 +30,10 @@ export interface RelayRequest {
   readonly serverId: string;
   readonly method: string;
   readonly params: JsonObject;
-  /** Aborted when the caller goes away. */
+  readonly passage?: Passage;
+  /** Of the session that it belongs to, for its record. */
+  readonly sessionName?: string;
+  /** Aborted when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
 }
 
@@ -38,7 +44,7 @@ export interface RelayAnswer {
 }
 
 export interface RelayOptions {
-  readonly registry: Registry;
+  readonly serverFor: ServerFor;
   readonly policyMode: PolicyMode;
   readonly take: TakeCharges;
   readonly recorder: Pick<Recorder, 'record' | 'ensureWritable'>;
@@ -52,33 +58,21 @@ export type RelayMethod = (request: RelayRequest) => Promise<RelayAnswer>;
 
 export function createRelayMethod(options: RelayOptions): RelayMethod {
   return async (request) => {
-    const denial = judge(request, options.policyMode);
+    const denial = judgeRpc(request, options.policyMode);
     options.telemetry.decided(denial);
-    if (denial !== undefined) return await options.refuse('mcp.methods.relay', denial, request.caller, request.facts);
-    const server = options.registry.get(request.serverId);
-    if (server === undefined) throw serverNotFound(request.serverId);
+    if (denial !== undefined) {
+      const { caller, facts, serverId, method } = request;
+      const asked = { server_id: recordName(serverId, bounds.recordNameCharsMax), rpc_method: method };
+      return await options.refuse('mcp.methods.relay', denial, caller, facts, asked);
+    }
+    const server = options.serverFor(request.serverId, request.caller);
+    if (server instanceof TalosError) throw server;
     const limited = await overLimit(options.take, request.caller, server);
     if (limited !== undefined) return await settle(options, request, limited, 0);
     // No record, no answer: the log must be writable before the server is asked.
     await options.recorder.ensureWritable();
     return await ask(options, request, server);
   };
-}
-
-/** The name of a method in scopes: `resources/read` is `rpc.resources.read`. */
-function scopeNameOf(method: string): string {
-  return `rpc.${method.replaceAll('/', '.')}`;
-}
-
-function judge({ caller, serverId, method, params }: RelayRequest, mode: PolicyMode): Denial | undefined {
-  if (caller.denial !== undefined) return caller.denial;
-  const byName = decideByName({ server: serverId, method: scopeNameOf(method) }, caller, mode);
-  if (!byName.allow) return byName.denial;
-  // Uses are counted with the intents of tool calls, and there is none here.
-  if (spendsOf(caller.authority).length > 0) return constraintDenial('constraint:max_calls');
-  // Exactly what is sent: another member of the same name must not stand in for the one that counts.
-  const decision = decideCall(byName, { class: 'read' }, params);
-  return decision.allow ? undefined : decision.denial;
 }
 
 async function ask(options: RelayOptions, request: RelayRequest, server: McpServer): Promise<RelayAnswer> {
@@ -91,7 +85,7 @@ async function ask(options: RelayOptions, request: RelayRequest, server: McpServ
 async function settle(
   options: RelayOptions,
   request: RelayRequest,
-  outcome: UpstreamAnswer | TalosError,
+  outcome: RelayedAnswer | TalosError,
   latencyMs: number,
 ): Promise<RelayAnswer> {
   const { eventId } = await record(options, request, outcome, latencyMs);
@@ -99,23 +93,30 @@ async function settle(
   return { answer: outcome, auditRef: eventId };
 }
 
-async function relay(server: McpServer, request: RelayRequest): Promise<UpstreamAnswer | TalosError> {
-  const { method, params, signal, facts } = request;
+async function relay(server: McpServer, request: RelayRequest): Promise<RelayedAnswer | TalosError> {
+  const { method, params, signal, facts, passage = {} } = request;
   try {
-    return await server.relay({ method, params, signal, requestId: facts.requestId });
+    const line = passage.lineTo === undefined ? server : await passage.lineTo(server);
+    const along = alongTo(server, passage);
+    const answer = await line.relay({ method, params, signal, requestId: facts.requestId, ...along });
+    if (answer.kind !== 'input_required' || along.client === undefined) return answer;
+    return { ...answer, askedFor: askedFor(answer.result, along.client) };
   } catch (error) {
     // A fault of our own must not leave the request without a record either.
     return error instanceof UpstreamError ? error : new TalosError('INTERNAL', { cause: error });
   }
 }
 
+/** With the methods of what the server asks for in place of an answer. */
+type RelayedAnswer = UpstreamAnswer & { readonly askedFor?: string };
+
 function record(
   { recorder }: RelayOptions,
   request: RelayRequest,
-  outcome: UpstreamAnswer | TalosError,
+  outcome: RelayedAnswer | TalosError,
   latencyMs: number,
 ) {
-  const { caller, facts, serverId, method: rpcMethod, params } = request;
+  const { caller, facts, serverId, method: rpcMethod, params, sessionName } = request;
   const isFailure = outcome instanceof TalosError || outcome.kind === 'error';
   return recorder.record({
     surfaceId: 'mcp.methods.relay',
@@ -128,16 +129,17 @@ function record(
       event_type: 'mcp_request',
       server_id: serverId,
       rpc_method: rpcMethod,
-      request_hash: sha256Hex(canonicalize({ method: rpcMethod, params })),
-      capability_hash: caller.authority?.capability.hash,
+      request_hash: rpcHash(rpcMethod, params),
+      ...rightMeta(caller),
+      session_id: sessionName,
       latency_ms: latencyMs,
       ...outcomeMeta(outcome),
     },
   });
 }
 
-function outcomeMeta(outcome: UpstreamAnswer | TalosError) {
+function outcomeMeta(outcome: RelayedAnswer | TalosError) {
   if (outcome instanceof TalosError) return { error: outcome.code };
-  const hash = { response_hash: sha256Hex(outcome.raw) };
+  const hash = { response_hash: sha256Hex(outcome.raw), asked_for: outcome.askedFor };
   return outcome.kind === 'error' ? { ...hash, error: 'MCP_PROTOCOL', code: outcome.error.code } : hash;
 }

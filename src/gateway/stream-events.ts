@@ -20,6 +20,7 @@ import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
 import { type ReadRequest, teamFilter } from './read-events.ts';
 import type { Refuse } from './refusal.ts';
+import { rightMeta } from './right-meta.ts';
 
 export type StreamSurface = Extract<SurfaceId, 'events.stream' | 'events.sse' | 'events.sse.api'>;
 
@@ -161,7 +162,7 @@ function sessionMeta({ caller, sessionId, transport }: OpenStreamRequest): Event
   return {
     session_id: sessionId,
     stream_transport: transport,
-    capability_hash: caller.authority?.capability.hash,
+    ...rightMeta(caller),
   };
 }
 
@@ -179,6 +180,6 @@ function ticketDraft({ caller, facts }: ReadRequest): EventDraft {
     principal: caller.principal,
     http: surfaceHttp('events.ticket', 200, facts),
     resource: { type: 'ticket', id: 'events.stream' },
-    meta: { event_type: 'ticket_issued', capability_hash: caller.authority?.capability.hash },
+    meta: { event_type: 'ticket_issued', ...rightMeta(caller) },
   };
 }

@@ -1,4 +1,5 @@
 /** The error object of a tool call, as clients of every generation read it; HTTP stays 200 beside it. */
+import { TalosError } from '../core/errors.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
 
 export interface ToolError {
@@ -18,6 +19,11 @@ export function schemaMismatch(faults: readonly string[]): ToolError {
     retryable: false,
     details: { validation_errors: faults },
   };
+}
+
+/** A header that repeats an argument says something else: whoever stood in between may have judged by it. Nothing was sent. */
+export function headerMismatch(header: string): TalosError {
+  return new TalosError('HEADER_MISMATCH', { message: `The header ${header} does not say what the body says.` });
 }
 
 /** The server answered with a JSON-RPC error. */

@@ -7,6 +7,8 @@ import type { ClientIpHash } from '../core/audit-event.ts';
 import { TalosError } from '../core/errors.ts';
 import type { Caller, RequestFacts } from '../gateway/caller.ts';
 import { readAttestedBody } from './attested-body.ts';
+import { clientAddressOf } from './client-network.ts';
+import { oneHeader } from './one-header.ts';
 
 export type AuthenticateRequest = (credentials: Credentials, demand: AuthenticationDemand) => Promise<Caller>;
 
@@ -28,15 +30,15 @@ function credentialsOf(request: FastifyRequest): Credentials {
   if ((request.raw.headersDistinct['authorization']?.length ?? 0) > 1) throw new TalosError('AUTH_INVALID');
   return {
     authorization,
-    capability: single(capability),
-    session: single(session),
+    capability: oneHeader(capability),
+    session: oneHeader(session),
     attestation: attestationOf(request),
   };
 }
 
 /** The request as its sender may have signed it; undefined when nothing says so. One header is enough to say it. */
 function attestationOf(request: FastifyRequest): AttestedRequest | undefined {
-  const header = (name: string) => single(request.headers[`x-talos-${name}`]);
+  const header = (name: string) => oneHeader(request.headers[`x-talos-${name}`]);
   const headers: AttestationHeaders = {
     keyId: header('key-id'),
     timestamp: header('timestamp'),
@@ -55,10 +57,6 @@ function attestationOf(request: FastifyRequest): AttestedRequest | undefined {
   };
 }
 
-function single(header: string | string[] | undefined): string | undefined {
-  return Array.isArray(header) ? header.join(',') : header;
-}
-
 /** The caller that `authenticated` found. */
 export function callerOf(request: FastifyRequest): Caller {
   if (request.caller === undefined) throw new Error('The route does not authenticate its caller.');
@@ -75,7 +73,10 @@ export type FactsOf = (request: FastifyRequest) => RequestFacts;
 
 export function createFactsOf(ipKey: ClientIpKey | undefined): FactsOf {
   if (ipKey === undefined) return (request) => ({ requestId: request.id });
-  return (request) => ({ requestId: request.id, clientIp: hashAddress(canonicalAddress(request.ip), ipKey) });
+  return (request) => ({
+    requestId: request.id,
+    clientIp: hashAddress(canonicalAddress(clientAddressOf(request)), ipKey),
+  });
 }
 
 function hashAddress(address: string, { key, keyId }: ClientIpKey): ClientIpHash {

@@ -1,5 +1,11 @@
 /** The network that counts as one client: an IPv4 address by itself, an IPv6 address with the 64 bits that its owner gets. */
 import { isIP } from 'node:net';
+import type { FastifyRequest } from 'fastify';
+
+/** The address of the client, though its request may have come by way of another gateway. */
+export function clientAddressOf(request: FastifyRequest): string {
+  return request.voucher?.address ?? request.ip;
+}
 
 /** As text that is the same for every spelling of the address; undefined when it is none. */
 export function clientNetwork(address: string): string | undefined {

@@ -8,6 +8,7 @@ import type {
   RawServerDefault,
 } from 'fastify';
 import type { TalosError } from '../core/errors.ts';
+import type { Voucher } from '../core/gateway-key.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
 import type { Caller } from '../gateway/caller.ts';
 import type { ProtectedResource } from './protected-resource.ts';
@@ -39,6 +40,10 @@ declare module 'fastify' {
     caller: Caller | undefined;
     /** A stream has begun: the request was counted as answered then, however long the stream lasts. */
     isStreaming: boolean;
+    /** What another gateway, which passed the request on, says of its client. */
+    voucher: Voucher | undefined;
+    /** It is another gateway that answers, counts and records. */
+    isPassedOn: boolean;
     /** The error that the request was answered with. */
     failure: TalosError | undefined;
   }

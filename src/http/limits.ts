@@ -11,7 +11,7 @@ import type { Rate } from '../core/gcra.ts';
 import { type Charge, rateLimited, type TakeCharges, type Verdict } from '../core/limit.ts';
 import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
 import type { Caller } from '../gateway/caller.ts';
-import { clientNetwork } from './client-network.ts';
+import { clientAddressOf, clientNetwork } from './client-network.ts';
 import type { App } from './fastify.ts';
 import { rateHeaders } from './rate-headers.ts';
 
@@ -132,7 +132,7 @@ function addressCharge(address: string, { ip }: RequestRates): Charge {
 
 // What a proxy that is believed forwards need not be an address.
 function addressOf(request: FastifyRequest): string {
-  return clientNetwork(request.ip) ?? clientNetwork(request.socket.remoteAddress ?? '') ?? 'unknown';
+  return clientNetwork(clientAddressOf(request)) ?? clientNetwork(request.socket.remoteAddress ?? '') ?? 'unknown';
 }
 
 function surfaceIn(request: FastifyRequest): SurfaceId | undefined {
@@ -146,7 +146,7 @@ function callerCharges(
   { key, routes }: RequestRates,
 ): Charge[] {
   const principal = caller?.principal;
-  const id = principal?.authMode === 'bearer' ? principal.id : undefined;
+  const id = caller?.accountId ?? (principal?.authMode === 'bearer' ? principal.id : undefined);
   const rate = surface === undefined ? undefined : routes.get(surface);
   if (rate !== undefined) return [{ kind: 'route', who: `${surface} ${id ?? address}`, rate }];
   return id === undefined ? [] : [{ kind: 'key', who: id, rate: key }];

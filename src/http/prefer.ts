@@ -13,3 +13,9 @@ export function prefers({ headers }: FastifyRequest, preference: string): boolea
 export function preferenceApplied(reply: FastifyReply, preference: string): void {
   reply.header('preference-applied', preference);
 }
+
+/** How many seconds the client waits (`wait=N`); undefined when it does not say. */
+export function preferredWaitSec({ headers }: FastifyRequest): number | undefined {
+  const [, seconds] = /(?:^|,)\s*wait\s*=\s*(\d{1,6})\s*(?:[,;]|$)/i.exec(String(headers['prefer'] ?? '')) ?? [];
+  return seconds === undefined ? undefined : Number(seconds);
+}

@@ -16,7 +16,12 @@ export const metadataPath = '/.well-known/oauth-protected-resource';
 
 /** The address of the gateway as a client knows it, without a slash at its end. */
 export function baseUrl(request: FastifyRequest, { publicUrl }: ProtectedResource): string {
-  return (publicUrl ?? `${request.protocol}://${request.host}`).replace(/\/+$/, '');
+  return (publicUrl ?? namedBase(request)).replace(/\/+$/, '');
+}
+
+/** The address that the client's request names, also when it came by way of another gateway. */
+export function namedBase({ voucher, protocol, host }: FastifyRequest): string {
+  return voucher?.base ?? `${protocol}://${host}`;
 }
 
 /** The challenge that goes with an error; undefined for one that no other credential would cure. */

@@ -14,6 +14,7 @@ import { addBodyParsers } from './body.ts';
 import { createClientErrorHandler } from './client-error.ts';
 import { answerError } from './errors.ts';
 import type { App } from './fastify.ts';
+import { acceptForwarded, type ReadVoucher } from './forward.ts';
 import { createOriginAllowed } from './origin.ts';
 import type { ProtectedResource } from './protected-resource.ts';
 import { rateHeaderNames } from './rate-headers.ts';
@@ -33,6 +34,8 @@ export interface ServerOptions {
   readonly isShuttingDown: () => boolean;
   /** Whom clients ask for a token. */
   readonly protectedResource?: ProtectedResource;
+  /** Undefined where no gateway passes requests on. */
+  readonly readVoucher?: ReadVoucher;
   /** Sees whatever is thrown, and gives what is answered. */
   readonly failureOf: (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
 }
@@ -45,6 +48,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.decorateRequest('caller', undefined);
   app.decorateRequest('isStreaming', false);
   app.decorateRequest('failure', undefined);
+  app.decorateRequest('voucher', undefined);
+  app.decorateRequest('isPassedOn', false);
   addBodyParsers(app);
   replayBodies(app);
   addLifecycle(app, options);
@@ -110,7 +115,9 @@ function addLifecycle(app: App, options: ServerOptions): void {
     reply.raw.once('close', () => {
       if (!reply.raw.writableFinished && !request.isStreaming) count(request, reply, errorTable.CALL_CANCELLED.status);
     });
-    if (options.development && isPublicName(request.hostname)) throw new TalosError('MISDIRECTED_REQUEST');
+    acceptForwarded(request, options.readVoucher);
+    const isJudged = request.voucher !== undefined;
+    if (options.development && !isJudged && isPublicName(request.hostname)) throw new TalosError('MISDIRECTED_REQUEST');
     if (isShuttingDown()) refuseDuringShutdown(request, reply);
   });
   app.addHook('onResponse', async (request, reply) => {
@@ -140,6 +147,7 @@ const exposedHeaders = [
   'X-Talos-Session',
   'Idempotent-Replayed',
   'Preference-Applied',
+  'Mcp-Session-Id',
 ] as const;
 
 function corsOptions(options: ServerOptions) {

@@ -7,9 +7,11 @@ import type { Ending } from '../stream/ending.ts';
 import type { Gap } from '../stream/subscription.ts';
 import { endings } from './stream-ending.ts';
 import type { Transport } from './stream-session.ts';
+import { takeOver } from './take-over.ts';
 import { unsentBytes } from './unsent-bytes.ts';
 
-const headers = {
+/** Of the answer that is a stream. */
+export const eventStreamHeaders = {
   'content-type': 'text/event-stream; charset=utf-8',
   'cache-control': 'no-cache, no-transform',
   'x-accel-buffering': 'no',
@@ -38,13 +40,10 @@ export class EventStream implements Transport {
   }
 
   readonly welcome = (session: { readonly id: string; readonly lastCursor: string }): void => {
-    this.#reply.hijack();
     this.#request.isStreaming = true;
-    // Those that the hooks have set: of security, of other origins, of limits.
-    for (const [name, value] of Object.entries(this.#reply.getHeaders())) {
-      if (value !== undefined) this.#raw.setHeader(name, value);
-    }
-    this.#raw.writeHead(200, { ...headers, 'talos-last-event-id': session.lastCursor });
+    // With what the hooks have set: headers of security, of other origins, of limits.
+    takeOver(this.#reply);
+    this.#raw.writeHead(200, { ...eventStreamHeaders, 'talos-last-event-id': session.lastCursor });
     this.#send('meta', {
       status: 'connected',
       version: '1',

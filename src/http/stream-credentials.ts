@@ -16,9 +16,11 @@ export interface StreamCredentials {
   /** A hook: sets the caller. */
   readonly hook: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
   readonly shownBy: (request: FastifyRequest) => ShownCredentials;
-  /** Judges them anew for somebody who was let in before. */
-  readonly reauthenticate: (shown: ShownCredentials, caller: Caller) => Promise<Caller>;
+  readonly reauthenticate: Reauthenticate;
 }
+
+/** Judges what was shown anew, for somebody who was let in before. */
+export type Reauthenticate = (shown: ShownCredentials, caller: Caller) => Promise<Caller>;
 
 export function createStreamCredentials(
   authenticate: AuthenticateRequest,
@@ -34,21 +36,25 @@ export function createStreamCredentials(
       byTicket.set(request, shown);
       request.caller = await authenticate(shown, 'open');
     },
-    shownBy: (request) => byTicket.get(request) ?? inHeaders(request),
-    async reauthenticate(shown, caller) {
-      if (caller.attestedDid === undefined) return await authenticate(shown, 'open');
-      // A signature over one request cannot be asked for again, and the capability that it proved is judged all the time;
-      // the key or token beside it may have been revoked since.
-      if (caller.permissions === undefined) return caller;
-      const { permissions } = await authenticate({ authorization: shown.authorization, capability: undefined }, 'open');
-      return permissions === undefined ? caller : { ...caller, permissions };
-    },
+    shownBy: (request) => byTicket.get(request) ?? shownBy(request),
+    reauthenticate: createReauthenticate(authenticate),
+  };
+}
+
+export function createReauthenticate(authenticate: AuthenticateRequest): Reauthenticate {
+  return async (shown, caller) => {
+    if (caller.attestedDid === undefined) return await authenticate(shown, 'open');
+    // A signature over one request cannot be asked for again, and the capability that it proved is judged all the time;
+    // the key or token beside it may have been revoked since.
+    if (caller.permissions === undefined) return caller;
+    const { permissions } = await authenticate({ authorization: shown.authorization, capability: undefined }, 'open');
+    return permissions === undefined ? caller : { ...caller, permissions };
   };
 }
 
 /** The same as an object to be sealed. */
 export function credentialsToSeal(request: FastifyRequest): JsonObject {
-  const shown = Object.entries(inHeaders(request));
+  const shown = Object.entries(shownBy(request));
   return Object.fromEntries(shown.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 
@@ -60,7 +66,8 @@ function shownFrom(sealed: JsonObject): ShownCredentials {
   };
 }
 
-function inHeaders({ headers }: FastifyRequest): ShownCredentials {
+/** In the headers of a request. */
+export function shownBy({ headers }: FastifyRequest): ShownCredentials {
   return {
     authorization: headers.authorization,
     capability: textIn(headers['x-talos-capability']),

@@ -29,7 +29,7 @@ export interface UnrecordedCounters {
 export function countUnrecorded(app: App, counters: UnrecordedCounters, factsOf: FactsOf): void {
   app.addHook('onResponse', async (request, reply) => {
     // Whatever has a record names it.
-    if (reply.hasHeader('x-talos-audit-ref')) return;
+    if (request.isPassedOn || reply.hasHeader('x-talos-audit-ref')) return;
     if (isRefusal(reply)) counters.countRefusal(refusalOf(request, reply, factsOf));
     else countRead(request, reply, counters);
   });

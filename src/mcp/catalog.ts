@@ -22,6 +22,8 @@ export interface CatalogTool {
   readonly definitionHash: string;
   /** Sentences that say what is wrong with `input`; empty when nothing is. They name properties, never values. */
   readonly validate: (input: unknown) => string[];
+  /** Which arguments are repeated in headers of HTTP. */
+  readonly mirrors: readonly Mirror[];
 }
 
 export interface CatalogOptions {
@@ -37,7 +39,6 @@ export interface CatalogOptions {
 interface Entry extends CatalogTool {
   /** The definition as text, to see whether it changed without hashing it again. */
   readonly text: string;
-  readonly mirrors: readonly Mirror[];
 }
 
 interface Snapshot {
@@ -60,6 +61,11 @@ export class Catalog {
 
   async list(deadline: Deadline): Promise<readonly ToolDefinition[]> {
     return (await this.#fresh(deadline)).definitions;
+  }
+
+  /** The same with their hashes. */
+  async tools(deadline: Deadline): Promise<readonly CatalogTool[]> {
+    return [...(await this.#fresh(deadline)).entries.values()];
   }
 
   async find(name: string, deadline: Deadline): Promise<CatalogTool | undefined> {

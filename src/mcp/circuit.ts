@@ -6,7 +6,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { Backoff } from './backoff.ts';
-import type { Connection, RpcRequest } from './connection.ts';
+import type { Asking, Connection, RpcRequest } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import type { ServerHello } from './hello.ts';
 import type { RpcAnswer } from './json-rpc.ts';
@@ -30,7 +30,7 @@ export interface ServerHealth {
 
 export interface CircuitOptions {
   readonly serverId: string;
-  readonly connection: Connection;
+  readonly connection: Pick<Connection, 'request' | 'hello' | 'close'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly bounds: McpBounds;
@@ -39,7 +39,7 @@ export interface CircuitOptions {
   readonly onHealth: (state: HealthState) => void;
 }
 
-export class Circuit implements Connection {
+export class Circuit implements Asking {
   readonly #options: CircuitOptions;
   readonly #backoff: Backoff;
   readonly #probing = new SingleFlight<void>();
@@ -69,11 +69,12 @@ export class Circuit implements Connection {
   }
 
   request(request: RpcRequest): Promise<RpcAnswer> {
-    return this.#guarded(() => this.#options.connection.request(request));
+    return this.#guarded(() => this.#options.connection.request(request), { isOfAll: true, isAnswer: yes });
   }
 
   hello(deadline: Deadline): Promise<ServerHello> {
-    return this.#guarded(() => this.#options.connection.hello(deadline));
+    // It may have been remembered, and then nobody was asked.
+    return this.#guarded(() => this.#options.connection.hello(deadline), { isOfAll: true, isAnswer: no });
   }
 
   async close(): Promise<void> {
@@ -82,14 +83,25 @@ export class Circuit implements Connection {
     await this.#options.connection.close();
   }
 
-  async #guarded<T>(ask: () => Promise<T>): Promise<T> {
+  /**
+   * What is asked of the same server for one client alone: when it fails, that may be this client's doing. `isAnswer`
+   * says whether what came of it came from the server. Throws at once while it is down, and what `ask` throws.
+   */
+  guard<T>(ask: () => Promise<T>, isAnswer: (given: T) => boolean = yes): Promise<T> {
+    return this.#guarded(ask, { isOfAll: false, isAnswer });
+  }
+
+  async #guarded<T>(
+    ask: () => Promise<T>,
+    { isOfAll, isAnswer }: { readonly isOfAll: boolean; readonly isAnswer: (given: T) => boolean },
+  ): Promise<T> {
     if (this.#state === 'down') throw this.#refusal();
     try {
-      const answer = await ask();
-      this.#answered();
-      return answer;
+      const given = await ask();
+      if (isAnswer(given)) this.#answered();
+      return given;
     } catch (error) {
-      this.#judge(error);
+      this.#judge(error, isOfAll);
       throw error;
     }
   }
@@ -102,19 +114,19 @@ export class Circuit implements Connection {
     });
   }
 
-  #judge(error: unknown): void {
+  #judge(error: unknown, isOfAll: boolean): void {
     if (!(error instanceof UpstreamError) || !saysSomething(error)) return;
-    if (isAnswer(error)) this.#answered();
-    else this.#failed(error);
+    if (isTooMuch(error)) this.#answered();
+    else this.#failed(error, isOfAll);
   }
 
-  #failed(error: UpstreamError): void {
+  #failed(error: UpstreamError, isOfAll: boolean): void {
     this.#note(error);
     if (this.#state === 'down') return;
     this.#become('failing');
     if (this.#failures < this.#options.bounds.upstreamCircuitFailuresMax) return;
     // That nothing could be sent is the server's doing. Anything else may be a tool's, or an impatient caller's.
-    const isPlain = error.code === 'UPSTREAM_UNAVAILABLE' && !error.dispatched;
+    const isPlain = isOfAll && error.code === 'UPSTREAM_UNAVAILABLE' && !error.dispatched;
     if (isPlain) this.#open();
     else void this.#probe();
   }
@@ -169,7 +181,7 @@ export class Circuit implements Connection {
         await connection.request({ method: 'tools/list', params: {}, deadline });
         this.#answered();
       } catch (error) {
-        if (error instanceof UpstreamError && isAnswer(error)) {
+        if (error instanceof UpstreamError && isTooMuch(error)) {
           this.#answered();
           return;
         }
@@ -185,7 +197,15 @@ function saysSomething({ code, isOurs }: UpstreamError): boolean {
   return !isOurs && code !== 'CALL_CANCELLED' && code !== 'UPSTREAM_BUSY';
 }
 
+function yes(): boolean {
+  return true;
+}
+
+function no(): boolean {
+  return false;
+}
+
 /** Too much of an answer is one. */
-function isAnswer({ code }: UpstreamError): boolean {
+function isTooMuch({ code }: UpstreamError): boolean {
   return code === 'UPSTREAM_RESPONSE_TOO_LARGE';
 }

@@ -7,7 +7,10 @@ import type { Deadline } from './deadline.ts';
 import type { ServerHello } from './hello.ts';
 import type { RpcAnswer } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
+import type { ClientHello, Peer } from './peer.ts';
+import type { UpstreamCredential } from './upstream-credential.ts';
 import type { SecretOf } from './upstream-secrets.ts';
+import type { Listening, ListenOptions, SessionOptions } from './upstream-session.ts';
 
 export interface RpcRequest {
   readonly method: string;
@@ -17,15 +20,41 @@ export interface RpcRequest {
   readonly requestId?: string | undefined;
   /** Headers that mirror arguments (`x-mcp-header`), names and values in turn; used by stateless HTTP only. */
   readonly mirrorHeaders?: readonly string[] | undefined;
-  /** Sees notifications that come before the answer. */
-  readonly onNotification?: ((method: string, params: JsonObject) => void) | undefined;
+  /** The client to tell a stateless server of; the gateway itself where there is none. */
+  readonly client?: ClientHello | undefined;
+  readonly peer?: Peer | undefined;
+  /** Of the client's `_meta`. */
+  readonly meta?: JsonObject | undefined;
 }
 
-export interface Connection {
-  /** One request and its answer; connects and shakes hands first where needed. Rejects with `UpstreamError` only. */
+/** Whatever a request can be sent through. */
+export interface Asking {
+  /** One request and its answer. Rejects with `UpstreamError` only. */
   request(request: RpcRequest): Promise<RpcAnswer>;
-  /** What the server says of itself; connects first where needed. Rejects with `UpstreamError` only. */
+}
+
+/** What all clients of a server share. It connects and shakes hands when it is first used, and again after a failure. */
+export interface Connection extends Asking {
+  /** What the server says of itself. Rejects with `UpstreamError` only. */
   hello(deadline: Deadline): Promise<ServerHello>;
+  /** A session of one client alone; undefined where the server has none to give. Rejects with `UpstreamError` only. */
+  openSession(options: OwnSessionOptions): Promise<OwnSession | undefined>;
+  /** A stream of changes of one client alone; undefined where they come without being asked for. */
+  listen(options: ListenOptions, deadline: Deadline): Promise<Listening | undefined>;
+  /** Changes are waited for: the stream that brings them stays open as far as the server has one. */
+  attend(deadline: Deadline): Promise<void>;
+  /** Whether the server was last met in the stateless era. */
+  readonly isStateless: boolean;
+  close(): Promise<void>;
+}
+
+export interface OwnSessionOptions extends Omit<SessionOptions, 'signal'> {
+  readonly deadline: Deadline;
+}
+
+export interface OwnSession extends Asking {
+  readonly hello: ServerHello;
+  notify(method: string, params: JsonObject): void;
   close(): Promise<void>;
 }
 
@@ -36,6 +65,10 @@ export interface ConnectionOptions {
   readonly bounds: McpBounds;
   /** Gives the secrets that `spec` refers to; absent where it refers to none. */
   readonly secretOf?: SecretOf | undefined;
-  /** The server says that its tools are not what they were. */
-  readonly onToolsChanged: () => void;
+  /** What is shown to the server beside its configured headers. */
+  readonly credential?: UpstreamCredential | undefined;
+  /** One of its lists is not what it was. */
+  readonly onChange: (method: string, params: JsonObject) => void;
+  /** Whether anybody waits for changes. */
+  readonly isAttended: () => boolean;
 }

@@ -7,17 +7,29 @@ export type DeadlineEnd = 'UPSTREAM_TIMEOUT' | 'CALL_CANCELLED';
 export class Deadline {
   readonly signal: AbortSignal | undefined;
   readonly #clock: Clock;
-  readonly #endsAtMs: number;
+  readonly #timeoutMs: number;
+  readonly #latestMs: number;
+  #endsAtMs: number;
+  #pauses = 0;
+  #renewals = 0;
 
-  /** `timeoutMs` may be `Infinity`: then only the signal ends it. */
-  constructor(clock: Clock, timeoutMs: number, signal?: AbortSignal) {
+  /**
+   * `timeoutMs` may be `Infinity`: then only the signal ends it. `longestMs` is how long it lasts at most when it is
+   * renewed or paused, and no less than `timeoutMs`.
+   */
+  constructor(clock: Clock, timeoutMs: number, signal?: AbortSignal, longestMs = timeoutMs) {
     this.#clock = clock;
-    this.#endsAtMs = clock.monotonic() + timeoutMs;
+    this.#timeoutMs = timeoutMs;
+    const startMs = clock.monotonic();
+    this.#endsAtMs = startMs + timeoutMs;
+    this.#latestMs = startMs + Math.max(longestMs, timeoutMs);
     this.signal = signal;
   }
 
   get remainingMs(): number {
-    return Math.max(0, this.#endsAtMs - this.#clock.monotonic());
+    const nowMs = this.#clock.monotonic();
+    const endsAtMs = this.#pauses > 0 ? Math.min(nowMs + this.#timeoutMs, this.#latestMs) : this.#endsAtMs;
+    return Math.max(0, endsAtMs - nowMs);
   }
 
   /** Why waiting makes no sense any more, or undefined. */
@@ -26,19 +38,47 @@ export class Deadline {
     return this.remainingMs === 0 ? 'UPSTREAM_TIMEOUT' : undefined;
   }
 
+  /** Patience begins anew: there was a sign of progress. */
+  renew(): void {
+    this.#renewals++;
+    this.#endsAtMs = Math.min(this.#clock.monotonic() + this.#timeoutMs, this.#latestMs);
+  }
+
+  /** Patience stands still, because the other side waits for us. Once the returned function was called it begins anew. */
+  pause(): () => void {
+    this.#pauses++;
+    return () => {
+      this.#pauses--;
+      this.renew();
+    };
+  }
+
   /** Calls back once, later, when it ends. The returned function calls that off. */
   watch(onEnd: (end: DeadlineEnd) => void): () => void {
     const { signal } = this;
+    let timer: NodeJS.Timeout | undefined;
+    const arm = () => {
+      const remaining = signal?.aborted ? 0 : this.remainingMs;
+      if (!Number.isFinite(remaining)) return;
+      const renewals = this.#renewals;
+      timer = setTimeout(() => {
+        const isLater = this.#pauses > 0 || this.#renewals !== renewals;
+        if (isLater && this.ended === undefined) arm();
+        else onEnd(this.ended ?? 'UPSTREAM_TIMEOUT');
+      }, remaining);
+    };
     const onAbort = () => onEnd('CALL_CANCELLED');
-    const remaining = signal?.aborted ? 0 : this.remainingMs;
-    const timer = Number.isFinite(remaining)
-      ? setTimeout(() => onEnd(this.ended ?? 'UPSTREAM_TIMEOUT'), remaining)
-      : undefined;
+    arm();
     signal?.addEventListener('abort', onAbort, { once: true });
     return () => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
     };
+  }
+
+  /** A patience of its own for a part of the work: this share of what is left, ended by `signal`. */
+  part(share: number, signal: AbortSignal): Deadline {
+    return new Deadline(this.#clock, this.remainingMs * share, signal);
   }
 
   /** Throws when it has ended. For the moments before anything of a call was sent. */

@@ -2,10 +2,12 @@
  * The ways a tool server over HTTP wants to be spoken to. `session`: MCP up to 2025-11-25, opened by `initialize`.
  * `stateless`: MCP from 2026-07-28 on, where every request carries its envelope. `bare`: JSON-RPC without MCP's handshake.
  */
+import { isUtf8 } from 'node:buffer';
 import { isJsonObject, type JsonObject } from '../core/json.ts';
 import type { RpcRequest } from './connection.ts';
 import { onlyTools, type ServerHello } from './hello.ts';
 import { encodeRequest, type Strictness } from './json-rpc.ts';
+import type { ClientHello } from './peer.ts';
 
 export type Era =
   | { readonly kind: 'bare' }
@@ -22,10 +24,10 @@ export function helloOf(era: Era): ServerHello {
   return era.kind === 'bare' ? onlyTools : era.hello;
 }
 
-/** Whether the server tells when its list of tools changes. */
-export function announcesToolChanges(era: Era): boolean {
-  const tools = helloOf(era).capabilities['tools'];
-  return isJsonObject(tools) && tools['listChanged'] === true;
+/** Whether the server tells when its list of these changes. */
+export function announcesChanges({ capabilities }: ServerHello, of: 'tools' | 'prompts' | 'resources'): boolean {
+  const capability = capabilities[of];
+  return isJsonObject(capability) && capability['listChanged'] === true;
 }
 
 export const statelessVersion = '2026-07-28';
@@ -35,25 +37,40 @@ export const sessionVersions: readonly string[] = ['2025-11-25', '2025-06-18', '
 
 const clientInfo = { name: 'talos-gateway', version: '1' };
 
-/** The envelope of the stateless era. No capability: the gateway neither samples nor elicits. */
-export const envelope: JsonObject = {
-  'io.modelcontextprotocol/protocolVersion': statelessVersion,
-  'io.modelcontextprotocol/clientInfo': clientInfo,
-  'io.modelcontextprotocol/clientCapabilities': {},
-};
+/** The gateway itself. No capability: it neither samples nor elicits. */
+export const ownHello: ClientHello = { clientInfo, capabilities: {} };
 
-export const initializeParams: JsonObject = {
-  protocolVersion: sessionVersions[0] as string,
-  capabilities: {},
-  clientInfo,
-};
+/** The envelope of the stateless era. */
+export const envelope: JsonObject = envelopeOf(ownHello);
+
+function envelopeOf({ clientInfo, capabilities }: ClientHello): JsonObject {
+  return {
+    'io.modelcontextprotocol/protocolVersion': statelessVersion,
+    'io.modelcontextprotocol/clientInfo': clientInfo,
+    'io.modelcontextprotocol/clientCapabilities': capabilities,
+  };
+}
+
+export function initializeParams({ clientInfo, capabilities }: ClientHello, protocolVersion?: string): JsonObject {
+  return { protocolVersion: protocolVersion ?? (sessionVersions[0] as string), capabilities, clientInfo };
+}
 
 export function strictnessOf(era: Era): Strictness {
   return era.kind === 'bare' ? 'lenient' : 'strict';
 }
 
-export function encodeForEra(era: Era, id: number, method: string, params: JsonObject): string {
-  return encodeRequest(id, method, era.kind === 'stateless' ? { ...params, _meta: envelope } : params);
+type Spoken = Pick<RpcRequest, 'method' | 'params' | 'client' | 'meta'>;
+
+export function encodeForEra(era: Era, id: number, { method, params, client, meta }: Spoken): string {
+  if (era.kind === 'bare') return encodeRequest(id, method, params);
+  const own = era.kind === 'stateless' ? (client === undefined ? envelope : envelopeOf(client)) : undefined;
+  if (meta === undefined) return encodeRequest(id, method, own === undefined ? params : { ...params, _meta: own });
+  return encodeRequest(id, method, { ...params, _meta: { ...meta, ...progressToken(id, meta), ...own } });
+}
+
+/** In place of the client's own, which is unique among that client's requests only. */
+function progressToken(id: number, meta: JsonObject): JsonObject {
+  return meta['progressToken'] === undefined ? {} : { progressToken: id };
 }
 
 /** The headers that `era` adds to a request, names and values in turn. */
@@ -90,10 +107,19 @@ const nameKeys = new Map([
 ]);
 
 const safeHeaderValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
-const sentinel = /^=\?base64\?.*\?=$/;
+const sentinel = /^=\?base64\?(.*)\?=$/;
+const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /** A value as MCP 2026-07-28 puts it into a header: as it is, or base64 in a sentinel when HTTP would not keep it so. */
 export function encodeHeaderValue(value: string): string {
   if (safeHeaderValue.test(value) && !sentinel.test(value)) return value;
   return `=?base64?${Buffer.from(value, 'utf8').toString('base64')}?=`;
+}
+
+/** What such a header says; undefined when it claims to be base64 in UTF-8 and is not. */
+export function decodeHeaderValue(value: string): string | undefined {
+  const encoded = sentinel.exec(value)?.[1];
+  if (encoded === undefined) return value;
+  const bytes = base64.test(encoded) ? Buffer.from(encoded, 'base64') : undefined;
+  return bytes !== undefined && isUtf8(bytes) ? bytes.toString('utf8') : undefined;
 }

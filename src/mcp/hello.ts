@@ -7,13 +7,15 @@ export interface ServerHello {
   readonly capabilities: JsonObject;
   readonly serverInfo?: JsonObject;
   readonly instructions?: string;
+  /** Absent of a server without MCP's handshake. */
+  readonly era?: 'session' | 'stateless';
 }
 
 /** What is said of a server that was never asked what it can do. */
 export const onlyTools: ServerHello = { capabilities: { tools: {} } };
 
 /** Reads the result of `initialize` or `server/discover`; what is not of its type is not there. */
-export function helloFrom(result: JsonObject): ServerHello {
+export function helloFrom(result: JsonObject, era: 'session' | 'stateless'): ServerHello {
   const [capabilities, serverInfo, instructions] = [
     result['capabilities'],
     result['serverInfo'],
@@ -23,5 +25,6 @@ export function helloFrom(result: JsonObject): ServerHello {
     capabilities: isJsonObject(capabilities) ? capabilities : {},
     ...(isJsonObject(serverInfo) ? { serverInfo } : {}),
     ...(typeof instructions === 'string' ? { instructions } : {}),
+    era,
   };
 }

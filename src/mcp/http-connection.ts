@@ -1,58 +1,48 @@
 /**
- * One tool server over HTTP. The era is negotiated once and remembered until something fails; a lost session is reopened
- * and the call repeated once, because the server then said that it did not process it. Nothing else is ever repeated.
+ * The connection to one tool server over HTTP that all its clients share. The era is negotiated once and remembered until
+ * something fails; a lost session is reopened and the call repeated once, because the server then said that it did not
+ * process it. Nothing else is ever repeated.
  */
-import { setTimeout as delay } from 'node:timers/promises';
-import { describeError } from '../core/errors.ts';
-import { isJsonObject, type JsonObject } from '../core/json.ts';
-import { ChangeListener } from './change-listener.ts';
-import type { Connection, ConnectionOptions, RpcRequest } from './connection.ts';
+import type { Connection, ConnectionOptions, OwnSession, OwnSessionOptions, RpcRequest } from './connection.ts';
 import { Deadline } from './deadline.ts';
-import { type Era, encodeForEra, eraHeaders, helloOf, sessionHeaders, strictnessOf } from './era.ts';
+import { DuplexConnection } from './duplex-connection.ts';
+import { announcesChanges, type Era, encodeForEra, eraHeaders, helloOf, sessionHeaders } from './era.ts';
 import type { ServerHello } from './hello.ts';
-import { HttpClient, type HttpSend, requestIdHeader } from './http-client.ts';
-import type { HttpReply } from './http-exchange.ts';
-import {
-  answerOf,
-  encodeNotification,
-  isRequest,
-  isResponse,
-  MessageFault,
-  type RpcAnswer,
-  readMessage,
-  replyTo,
-} from './json-rpc.ts';
+import { eraLost, HttpChannel } from './http-channel.ts';
+import { HttpClient } from './http-client.ts';
+import { openHttpSession } from './http-session.ts';
+import type { RpcAnswer } from './json-rpc.ts';
+import { listenOverHttp } from './listen-stream.ts';
 import { negotiate } from './negotiate.ts';
+import { ServerStream } from './server-stream.ts';
 import { SingleFlight } from './single-flight.ts';
+import { sseWire } from './sse-wire.ts';
 import { UpstreamError, undispatched } from './upstream-error.ts';
+import type { Listening, ListenOptions } from './upstream-session.ts';
 
-type Ended = Extract<HttpReply, { kind: 'ended' }>;
-type Answered = Exclude<HttpReply, Ended>;
-
-/** In place of an answer: the server no longer knows the session or version, and did not process the request. */
-const eraLost = Symbol('era lost');
-
-const unsupportedVersion = -32_022;
+/** How the server is spoken to: in an era of Streamable HTTP, or over the transport before that. */
+type Link = HttpChannel | DuplexConnection;
 
 export class HttpConnection implements Connection {
   readonly #options: ConnectionOptions;
   readonly #client: HttpClient;
-  readonly #negotiating = new SingleFlight<Era>();
-  #era: Era | undefined;
-  #listener: ChangeListener | undefined;
+  readonly #negotiating = new SingleFlight<Link>();
+  isStateless = false;
+  #link: Link | undefined;
+  #stream: ServerStream | undefined;
   #lastId = 0;
-  #goodbyes = 0;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#client = new HttpClient(options);
-    if (options.spec.transport === 'jsonrpc') this.#era = { kind: 'bare' };
+    if (options.spec.transport === 'jsonrpc') this.#link = this.#channelOf({ kind: 'bare' });
+    if (options.spec.transport === 'sse') this.#link = this.#legacy();
   }
 
   async request(request: RpcRequest): Promise<RpcAnswer> {
-    const first = await this.#attempt(this.#era ?? (await this.#establish(request.deadline)), request);
+    const first = await this.#attempt(this.#link ?? (await this.#established(request.deadline)), request);
     if (first !== eraLost) return first;
-    const second = await this.#attempt(await this.#establish(request.deadline), request);
+    const second = await this.#attempt(await this.#established(request.deadline), request);
     if (second !== eraLost) return second;
     throw new UpstreamError('UPSTREAM_UNAVAILABLE', {
       dispatched: false,
@@ -61,20 +51,41 @@ export class HttpConnection implements Connection {
   }
 
   async hello(deadline: Deadline): Promise<ServerHello> {
-    return helloOf(await this.#establish(deadline));
+    const link = await this.#established(deadline);
+    return link instanceof HttpChannel ? helloOf(link.era) : link.hello(deadline);
+  }
+
+  async openSession(session: OwnSessionOptions): Promise<OwnSession | undefined> {
+    const link = await this.#established(session.deadline);
+    if (!(link instanceof HttpChannel)) return link.openSession(session);
+    const { kind } = link.era;
+    if (kind === 'bare') return undefined;
+    const options = this.#options;
+    return openHttpSession({ client: this.#client, options, session, needsId: kind === 'stateless' });
+  }
+
+  async listen(options: ListenOptions, deadline: Deadline): Promise<Listening | undefined> {
+    const link = await this.#established(deadline);
+    if (!(link instanceof HttpChannel) || link.era.kind !== 'stateless') return undefined;
+    const { era } = link;
+    const client = this.#client;
+    return listenOverHttp({ client, era, id: ++this.#lastId, deadline, ...this.#options, ...options });
+  }
+
+  async attend(deadline: Deadline): Promise<void> {
+    await this.#established(deadline);
+    this.#stream?.ensureOpen();
   }
 
   async close(): Promise<void> {
-    this.#listener?.close();
-    const era = this.#era;
-    if (era?.kind === 'session' && era.sessionId !== undefined)
-      await this.#goodbye({ method: 'DELETE', headers: sessionHeaders(era) });
+    this.#stream?.close();
+    await this.#link?.close();
     await this.#client.close();
   }
 
   /** Negotiation is shared by all callers and has its own patience; each waits with its own. */
-  async #establish(deadline: Deadline): Promise<Era> {
-    if (this.#era !== undefined) return this.#era;
+  async #established(deadline: Deadline): Promise<Link> {
+    if (this.#link !== undefined) return this.#link;
     try {
       return await deadline.wait(this.#negotiating.run(() => this.#negotiate()));
     } catch (error) {
@@ -82,191 +93,105 @@ export class HttpConnection implements Connection {
     }
   }
 
-  async #negotiate(): Promise<Era> {
+  async #negotiate(): Promise<Link> {
     const { spec, clock, bounds, log } = this.#options;
-    const transport = spec.transport === 'http' ? 'http' : 'auto';
-    const deadline = new Deadline(clock, bounds.upstreamListTimeoutMs);
-    const nextId = () => ++this.#lastId;
     const era = await negotiate({
       client: this.#client,
-      transport,
-      deadline,
+      transport: spec.transport === 'http' ? 'http' : 'auto',
+      deadline: new Deadline(clock, bounds.upstreamListTimeoutMs),
       depthMax: bounds.upstreamResponseDepthMax,
-      nextId,
+      nextId: () => ++this.#lastId,
     });
-    this.#era = era;
-    this.#listener = new ChangeListener(this.#client, this.#options, era, (raw) => this.#unsolicited(era, raw));
-    log.debug({ server: spec.id, era: era.kind }, 'negotiated with a tool server');
-    return era;
-  }
-
-  #forget(era: Era): void {
-    if (this.#era !== era || this.#options.spec.transport === 'jsonrpc') return;
-    this.#era = undefined;
-    this.#listener?.close();
-  }
-
-  async #attempt(era: Era, request: RpcRequest): Promise<RpcAnswer | typeof eraLost> {
-    const id = ++this.#lastId;
-    try {
-      const answer = this.#read(era, id, await this.#exchange(era, id, request));
-      if (answer === eraLost) this.#forget(era);
-      else if (request.method === 'tools/list') this.#listener?.ensureOpen(() => ++this.#lastId);
-      return answer;
-    } catch (error) {
-      this.#afterFailure(era, id, error);
-      throw error;
+    log.debug({ server: spec.id, era: era === 'sse' ? era : era.kind }, 'negotiated with a tool server');
+    this.isStateless = era !== 'sse' && era.kind === 'stateless';
+    if (era === 'sse') {
+      this.#link = this.#legacy();
+      return this.#link;
     }
+    const channel = this.#channelOf(era);
+    this.#link = channel;
+    this.#stream = this.#streamOf(channel);
+    return channel;
   }
 
-  async #exchange(era: Era, id: number, request: RpcRequest): Promise<Answered> {
-    const { deadline, method, params } = request;
-    const onEvent = ({ data }: { readonly data: Buffer }) => this.#onEvent(era, data, request);
-    const headers = [...eraHeaders(era, request), ...requestIdHeader(request)];
-    const reply = await this.#client.send({ body: encodeForEra(era, id, method, params), headers, deadline, onEvent });
-    return reply.kind === 'ended' ? this.#resume(era, reply, deadline, onEvent) : reply;
+  #legacy(): DuplexConnection {
+    return new DuplexConnection(this.#options, sseWire(this.#options, this.#client));
   }
 
-  /** Follows a stream that broke off to its answer. What it belongs to was processed: no failure from here on says else. */
-  async #resume(era: Era, broken: Ended, deadline: Deadline, onEvent: HttpSend['onEvent']): Promise<Answered> {
-    let at = broken;
-    for (let resumes = 0; resumes < this.#options.bounds.upstreamStreamResumesMax; resumes++) {
-      if (era.kind !== 'session' || at.lastEventId === undefined) break;
-      await pause(at.retryMs ?? 0, deadline);
-      const headers = [...sessionHeaders(era), 'last-event-id', at.lastEventId];
-      const reply = await this.#client
-        .send({ method: 'GET', headers, deadline, ...(onEvent && { onEvent }) })
-        .catch(rethrowDispatched);
-      if (reply.kind === 'answer') return reply;
-      if (reply.kind === 'body') throw invalid(`HTTP ${reply.status} in place of the rest of an event stream`);
-      at = reply;
-    }
-    throw invalid('the event stream ended without an answer');
-  }
-
-  /** The response among the events of a call; what else comes is handled on the way. */
-  #onEvent(era: Era, data: Buffer, request: RpcRequest): JsonObject | undefined {
-    const message = readMessage(data, this.#options.bounds.upstreamResponseDepthMax);
-    if (isResponse(message)) return message;
-    this.#onMessage(era, message, request.onNotification);
-    return undefined;
-  }
-
-  #unsolicited(era: Era, raw: Buffer): void {
-    const message = readMessage(raw, this.#options.bounds.upstreamResponseDepthMax);
-    if (!isResponse(message)) this.#onMessage(era, message, undefined);
-  }
-
-  #onMessage(era: Era, message: JsonObject, onNotification: RpcRequest['onNotification']): void {
-    if (isRequest(message)) {
-      // Only sessions let a server ask back.
-      if (era.kind === 'session') void this.#goodbye({ body: replyTo(message), headers: sessionHeaders(era) });
-      return;
-    }
-    const { method, params } = { method: message['method'], params: message['params'] };
-    if (method === 'notifications/tools/list_changed') this.#options.onToolsChanged();
-    if (typeof method === 'string') onNotification?.(method, isJsonObject(params) ? params : {});
-  }
-
-  #read(era: Era, id: number, reply: Answered): RpcAnswer | typeof eraLost {
-    try {
-      if (reply.kind === 'answer') return answerOf(reply.message, reply.raw, id, strictnessOf(era));
-      if (reply.status === 200) return this.#readBody(era, id, reply.body);
-      return this.#readRefusal(era, id, reply);
-    } catch (error) {
-      if (error instanceof MessageFault) throw invalid(error.message);
-      throw error;
-    }
-  }
-
-  #readBody(era: Era, id: number, body: Buffer): RpcAnswer {
-    return answerOf(readMessage(body, this.#options.bounds.upstreamResponseDepthMax), body, id, strictnessOf(era));
-  }
-
-  /** An HTTP status other than 200: a lost session, a JSON-RPC error in the body, or nothing that we understand. */
-  #readRefusal(
-    era: Era,
-    id: number,
-    { status, body }: Extract<HttpReply, { kind: 'body' }>,
-  ): RpcAnswer | typeof eraLost {
-    if (era.kind === 'session' && era.sessionId !== undefined && status === 404) return eraLost;
-    if (status < 400) throw invalid(`HTTP ${status} in place of an answer`);
-    const answer = this.#refusalAnswer(era, id, status, body);
-    if (answer.kind === 'result') throw invalid(`HTTP ${status} with a result`);
-    return saysEraLost(era, status, answer) ? eraLost : answer;
-  }
-
-  #refusalAnswer(era: Era, id: number, status: number, body: Buffer): RpcAnswer {
-    try {
-      return this.#readBody(era, id, body);
-    } catch (error) {
-      if (error instanceof MessageFault) throw invalid(`HTTP ${status} without a JSON-RPC body`);
-      throw error;
-    }
-  }
-
-  #afterFailure(era: Era, id: number, error: unknown): void {
-    if (!(error instanceof UpstreamError)) return;
-    if (error.code === 'UPSTREAM_UNAVAILABLE' || error.code === 'UPSTREAM_INVALID_RESPONSE') this.#forget(era);
-    const gaveUp = error.code === 'UPSTREAM_TIMEOUT' || error.code === 'CALL_CANCELLED';
-    // In the stateless era the closed connection says it; a session outlives its connections and must be told.
-    if (gaveUp && error.dispatched && era.kind === 'session') this.#cancel(era, id);
-  }
-
-  #cancel(era: Extract<Era, { kind: 'session' }>, id: number): void {
-    const body = encodeNotification('notifications/cancelled', { requestId: id, reason: 'the caller no longer waits' });
-    void this.#goodbye({ body, headers: sessionHeaders(era) });
+  #channelOf(era: Era): HttpChannel {
+    return new HttpChannel({
+      client: this.#client,
+      options: this.#options,
+      era,
+      nextId: () => ++this.#lastId,
+    });
   }
 
   /**
-   * A message that nobody waits for; a server that does not take it misses nothing. Nor does one that asks for more of
-   * them than it takes: what it asks for must not pile up here.
+   * The stream on which the server says that a list changed: a GET in a session, `subscriptions/listen` in the stateless
+   * era. It is a courtesy that shortens how long an old catalog is believed.
    */
-  async #goodbye(message: {
-    readonly method?: 'DELETE';
-    readonly body?: string;
-    readonly headers: string[];
-  }): Promise<void> {
-    const { clock, bounds, log, spec } = this.#options;
-    if (this.#goodbyes >= bounds.upstreamGoodbyesInFlightMax) return;
-    this.#goodbyes++;
+  #streamOf(channel: HttpChannel): ServerStream | undefined {
+    const { era } = channel;
+    const hello = helloOf(era);
+    const isUseful = announcesChanges(hello, 'tools') || (era.kind === 'session' && announcesOthers(hello));
+    if (!isUseful) return undefined;
+    return new ServerStream({
+      ...this.#options,
+      serverId: this.#options.spec.id,
+      client: this.#client,
+      opening: (lastEventId) => openingOf(era, lastEventId, () => ++this.#lastId),
+      onMessage: (raw) => channel.unsolicited(raw),
+      isWanted: this.#options.isAttended,
+      onGone: () => this.#gone(channel),
+    });
+  }
+
+  /** Whoever waits for changes waits on; everybody else finds out when they ask. */
+  #gone(channel: HttpChannel): void {
+    const { clock, bounds, isAttended } = this.#options;
+    if (channel.era.kind !== 'session' || channel.era.sessionId === undefined) return;
+    this.#forget(channel);
+    if (isAttended()) void this.attend(new Deadline(clock, bounds.upstreamListTimeoutMs)).catch(() => undefined);
+  }
+
+  async #attempt(link: Link, request: RpcRequest): Promise<RpcAnswer | typeof eraLost> {
     try {
-      await this.#client.send({ ...message, deadline: new Deadline(clock, bounds.upstreamGoodbyeTimeoutMs) });
+      const answer = await link.request(request);
+      if (answer === eraLost) this.#forget(link);
+      else if (request.method === 'tools/list') this.#stream?.ensureOpen();
+      return answer;
     } catch (error) {
-      log.debug({ server: spec.id, reason: describeError(error) }, 'a tool server did not take a message');
-    } finally {
-      this.#goodbyes--;
+      if (error instanceof UpstreamError && doubtful.has(error.code)) this.#forget(link);
+      throw error;
     }
   }
-}
 
-/** What servers say that answer a lost session with 400; the rules want 404. A tool that speaks of sessions is not meant. */
-const sessionLost =
-  /valid session id|session not found|(missing|invalid|unknown) session|mcp-session-id|server not initialized/i;
-
-function saysEraLost(era: Era, status: number, answer: Extract<RpcAnswer, { kind: 'error' }>): boolean {
-  if (era.kind === 'stateless') return status === 400 && answer.error.code === unsupportedVersion;
-  return era.kind === 'session' && status === 400 && sessionLost.test(answer.error.message);
-}
-
-/** Resuming failed, but what is resumed had been sent. */
-function rethrowDispatched(error: unknown): never {
-  if (!(error instanceof UpstreamError) || error.dispatched) throw error;
-  throw new UpstreamError(error.code, { dispatched: true, cause: error.cause });
-}
-
-async function pause(ms: number, deadline: Deadline): Promise<void> {
-  try {
-    await delay(
-      Math.min(ms, deadline.remainingMs),
-      undefined,
-      deadline.signal === undefined ? {} : { signal: deadline.signal },
-    );
-  } catch {
-    // The exchange that follows meets the same signal and reports it.
+  #forget(link: Link): void {
+    const { transport } = this.#options.spec;
+    if (this.#link !== link || transport === 'jsonrpc' || transport === 'sse') return;
+    // Others may be at work on a stream that stands; one that does not stand may be of another kind by now.
+    if (link instanceof DuplexConnection && link.isOpen) return;
+    this.#link = undefined;
+    this.#stream?.close();
+    this.#stream = undefined;
+    if (link instanceof DuplexConnection) void link.close();
   }
 }
 
-function invalid(inside: string): UpstreamError {
-  return new UpstreamError('UPSTREAM_INVALID_RESPONSE', { dispatched: true, inside });
+/** After these the server may be another one than before. */
+const doubtful: ReadonlySet<string> = new Set(['UPSTREAM_UNAVAILABLE', 'UPSTREAM_INVALID_RESPONSE']);
+
+function announcesOthers(hello: ServerHello): boolean {
+  return announcesChanges(hello, 'prompts') || announcesChanges(hello, 'resources');
+}
+
+function openingOf(era: Era, lastEventId: string | undefined, nextId: () => number) {
+  if (era.kind === 'session') {
+    const headers = sessionHeaders(era);
+    if (lastEventId !== undefined) headers.push('last-event-id', lastEventId);
+    return { method: 'GET', headers } as const;
+  }
+  const request = { method: 'subscriptions/listen', params: { notifications: { toolsListChanged: true } } };
+  return { body: encodeForEra(era, nextId(), request), headers: eraHeaders(era, request) };
 }

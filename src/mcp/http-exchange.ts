@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { type Dispatcher, errors } from 'undici';
 import type { JsonObject } from '../core/json.ts';
+import { BytePieces } from './byte-pieces.ts';
 import type { Deadline } from './deadline.ts';
 import { MessageFault } from './json-rpc.ts';
 import { LineTooLong } from './line-framer.ts';
@@ -24,6 +25,8 @@ export interface HttpRequest {
    * `MessageFault`.
    */
   readonly onEvent: (event: SseEvent) => JsonObject | undefined;
+  /** Told when the answer is an event stream. */
+  readonly onStream?: (() => void) | undefined;
 }
 
 export type HttpReply =
@@ -62,8 +65,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #status = 0;
   #headers: IncomingHttpHeaders = {};
   #events: SseParser | undefined;
-  readonly #chunks: Buffer[] = [];
-  #bytes = 0;
+  readonly #body: BytePieces;
 
   constructor(
     request: HttpRequest,
@@ -72,6 +74,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     reject: (error: UpstreamError) => void,
   ) {
     this.#request = request;
+    this.#body = new BytePieces(request.bodyBytesMax);
     this.#resolve = resolve;
     this.#reject = reject;
     this.#unwatch = deadline.watch((end) => this.#fail(new UpstreamError(end, { dispatched: this.#sent })));
@@ -94,6 +97,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (Number(headers['content-length']) > this.#request.bodyBytesMax) {
       this.#fail(this.#tooLarge());
     } else if (status === 200 && isEventStream(headers)) {
+      this.#request.onStream?.();
       this.#events = new SseParser(this.#request.bodyBytesMax, (event) => this.#onEvent(event));
     }
   }
@@ -117,9 +121,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #addToBody(chunk: Buffer): void {
-    this.#bytes += chunk.length;
-    if (this.#bytes > this.#request.bodyBytesMax) this.#fail(this.#tooLarge());
-    else this.#chunks.push(chunk);
+    if (!this.#body.add(chunk)) this.#fail(this.#tooLarge());
   }
 
   #addToEvents(events: SseParser, chunk: Buffer): void {
@@ -137,9 +139,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #bodyReply(): HttpReply {
-    const [first] = this.#chunks;
-    const body = first !== undefined && this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks);
-    return { kind: 'body', status: this.#status, headers: this.#headers, body };
+    return { kind: 'body', status: this.#status, headers: this.#headers, body: this.#body.take() };
   }
 
   #settle(reply: HttpReply): void {

@@ -4,8 +4,9 @@
  * may have judged by them (MCP 2026-07-28, Streamable HTTP, "Standard Request Headers").
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
-import { mirroredName, sessionVersions, statelessVersion } from './era.ts';
-import { methodNotFound, type RpcError } from './json-rpc.ts';
+import { decodeHeaderValue, mirroredName, sessionVersions, statelessVersion } from './era.ts';
+import { type RpcError, rpcCodes } from './json-rpc.ts';
+import type { ClientHello, PeerReply } from './peer.ts';
 
 export type InboundEra = 'session' | 'stateless';
 
@@ -16,6 +17,8 @@ export interface InboundHeaders {
   readonly protocolVersion: string | undefined;
   readonly method: string | undefined;
   readonly name: string | undefined;
+  /** `Mcp-Param-*`, which tell what arguments tell; by names in lower case. */
+  readonly parameter?: (name: string) => string | undefined;
 }
 
 export type Inbound =
@@ -28,21 +31,17 @@ export type Inbound =
       readonly params: JsonObject;
       /** What `_meta` tells as the idempotency key. */
       readonly idempotencyKey?: JsonValue;
+      /** What the caller was told when a human had to approve the call. */
+      readonly approvalId?: string;
+      /** What of `_meta` is meant for the server: a progress token, a log level, a trace, and what nobody here knows. */
+      readonly meta?: JsonObject;
+      /** The client as its envelope tells of it; in the session era `initialize` does. */
+      readonly client?: ClientHello;
     }
-  /** A notification or a response, which nobody answers. */
-  | { readonly kind: 'unanswered' }
+  | { readonly kind: 'notification'; readonly method: string; readonly params: JsonObject }
+  /** To a request that the client was sent. */
+  | { readonly kind: 'response'; readonly id: RpcId; readonly reply: PeerReply }
   | { readonly kind: 'refused'; readonly id: RpcId | null; readonly error: RpcError };
-
-export const rpcCodes = {
-  invalidRequest: -32_600,
-  methodNotFound,
-  invalidParams: -32_602,
-  internal: -32_603,
-  /** Errors that the gateway itself defines; `data.code` names them. */
-  gateway: -32_000,
-  headerMismatch: -32_020,
-  unsupportedVersion: -32_022,
-} as const;
 
 export { sessionVersions };
 
@@ -51,15 +50,28 @@ export const servedVersions: readonly string[] = [statelessVersion, ...sessionVe
 
 const versionKey = 'io.modelcontextprotocol/protocolVersion';
 const capabilitiesKey = 'io.modelcontextprotocol/clientCapabilities';
+const clientInfoKey = 'io.modelcontextprotocol/clientInfo';
 const idempotencyKey = 'org.talosprotocol/idempotencyKey';
+const approvalKey = 'org.talosprotocol/approvalId';
+
+/** Members of `_meta` that are between client and gateway. */
+const ownKeys: ReadonlySet<string> = new Set([
+  versionKey,
+  capabilitiesKey,
+  clientInfoKey,
+  idempotencyKey,
+  approvalKey,
+  'io.modelcontextprotocol/serverInfo',
+  'io.modelcontextprotocol/subscriptionId',
+]);
 
 /** Reads a posted message. Batches, which only the revision 2025-03-26 had, are refused. */
 export function readInbound(body: JsonValue | undefined, headers: InboundHeaders): Inbound {
   if (!isJsonObject(body) || body['jsonrpc'] !== '2.0') return refused(null, rpcCodes.invalidRequest, notOneMessage);
   const [method, id, params] = [body['method'], body['id'], body['params'] ?? {}];
-  if (method === undefined && id !== undefined && isAnswer(body)) return { kind: 'unanswered' };
+  if (method === undefined && id !== undefined && isAnswer(body)) return readResponse(id, body);
   if (typeof method !== 'string') return refused(null, rpcCodes.invalidRequest, notOneMessage);
-  if (id === undefined) return { kind: 'unanswered' };
+  if (id === undefined) return { kind: 'notification', method, params: isJsonObject(params) ? params : {} };
   if (!isRpcId(id)) return refused(null, rpcCodes.invalidRequest, 'The id must be a string or a whole number.');
   if (!isJsonObject(params)) return refused(id, rpcCodes.invalidParams, 'The params must be an object.');
   const { _meta: meta, ...rest } = params as JsonObject & { readonly _meta?: JsonValue };
@@ -67,15 +79,40 @@ export function readInbound(body: JsonValue | undefined, headers: InboundHeaders
   const isStateless = claim !== undefined || headers.protocolVersion === statelessVersion;
   const fault = isStateless ? statelessFault(method, rest, meta, headers) : sessionFault(headers);
   if (fault !== undefined) return { kind: 'refused', id, error: fault };
-  const key = isJsonObject(meta) ? meta[idempotencyKey] : undefined;
+  const known = { kind: 'request', era: isStateless ? 'stateless' : 'session', id, method, params: rest } as const;
+  return isJsonObject(meta) ? { ...known, ...readMeta(meta, isStateless) } : known;
+}
+
+function readMeta(meta: JsonObject, isStateless: boolean): Partial<Extract<Inbound, { kind: 'request' }>> {
+  const [key, approvalId] = [meta[idempotencyKey], meta[approvalKey]];
+  const passedOn = Object.entries(meta).filter(([name]) => !ownKeys.has(name));
   return {
-    kind: 'request',
-    era: isStateless ? 'stateless' : 'session',
-    id,
-    method,
-    params: rest,
     ...(key === undefined ? {} : { idempotencyKey: key }),
+    ...(typeof approvalId === 'string' ? { approvalId } : {}),
+    ...(passedOn.length === 0 ? {} : { meta: Object.fromEntries(passedOn) }),
+    ...(isStateless ? { client: clientHello(meta[clientInfoKey], meta[capabilitiesKey]) } : {}),
   };
+}
+
+/** What a client says of itself; one that gives no name has none. */
+export function clientHello(info: JsonValue | undefined, capabilities: JsonValue | undefined): ClientHello {
+  return {
+    clientInfo: isJsonObject(info) ? info : { name: 'unknown', version: '0' },
+    capabilities: isJsonObject(capabilities) ? capabilities : {},
+  };
+}
+
+function readResponse(
+  id: JsonValue,
+  { result, error }: JsonObject & { result?: JsonValue; error?: JsonValue },
+): Inbound {
+  const reply = isJsonObject(result) ? { result } : isRpcError(error) ? { error } : undefined;
+  if (reply === undefined || !isRpcId(id)) return refused(null, rpcCodes.invalidRequest, 'The response is not valid.');
+  return { kind: 'response', id, reply };
+}
+
+function isRpcError(error: JsonValue | undefined): error is JsonObject & RpcError {
+  return isJsonObject(error) && Number.isSafeInteger(error['code']) && typeof error['message'] === 'string';
 }
 
 const notOneMessage = 'The body must be one JSON-RPC 2.0 message.';
@@ -108,15 +145,9 @@ function statelessFault(
   if (version !== statelessVersion) return unsupported(version);
   if (headers.method !== method) return mismatch('Mcp-Method', headers.method);
   const name = mirroredName(method, params);
-  if (name !== undefined && decodeHeader(headers.name) !== name) return mismatch('Mcp-Name', headers.name);
+  if (name !== undefined && (headers.name === undefined || decodeHeaderValue(headers.name) !== name))
+    return mismatch('Mcp-Name', headers.name);
   return undefined;
-}
-
-const sentinel = /^=\?base64\?([A-Za-z0-9+/]*={0,2})\?=$/;
-
-function decodeHeader(value: string | undefined): string | undefined {
-  const encoded = value === undefined ? undefined : sentinel.exec(value)?.[1];
-  return encoded === undefined ? value : Buffer.from(encoded, 'base64').toString('utf8');
 }
 
 function mismatch(header: string, value: string | undefined): RpcError {

@@ -17,7 +17,20 @@ export type RpcAnswer =
   | { readonly kind: 'result'; readonly result: JsonObject; readonly raw: Buffer }
   | { readonly kind: 'error'; readonly error: RpcError; readonly raw: Buffer };
 
-export const methodNotFound = -32_601;
+/** Of JSON-RPC 2.0 (section 5.1) and of MCP. */
+export const rpcCodes = {
+  invalidRequest: -32_600,
+  methodNotFound: -32_601,
+  invalidParams: -32_602,
+  internal: -32_603,
+  /** Errors that the gateway itself defines; `data.code` names them. */
+  gateway: -32_000,
+  sessionNotFound: -32_001,
+  headerMismatch: -32_020,
+  missingCapability: -32_021,
+  unsupportedVersion: -32_022,
+  urlElicitationRequired: -32_042,
+} as const;
 
 /** A received message that is not what JSON-RPC allows. The reason never quotes the message. */
 export class MessageFault extends Error {
@@ -92,7 +105,11 @@ function errorOf(error: JsonValue, strictness: Strictness): RpcError {
 /** Codes that are words travel as data, for what callers are promised is a number. */
 function looseError(error: JsonObject): RpcError {
   const { message, ...data } = error;
-  return { code: -32_000, message: typeof message === 'string' ? message : 'The tool server reported an error.', data };
+  return {
+    code: rpcCodes.gateway,
+    message: typeof message === 'string' ? message : 'The tool server reported an error.',
+    data,
+  };
 }
 
 export function encodeRequest(id: number, method: string, params: JsonObject): string {
@@ -101,14 +118,4 @@ export function encodeRequest(id: number, method: string, params: JsonObject): s
 
 export function encodeNotification(method: string, params?: JsonObject): string {
   return JSON.stringify({ jsonrpc: '2.0', method, params });
-}
-
-/**
- * What a server gets that asks something of us: `ping` is answered; all else is declined, because the gateway offers no
- * client capability (sampling, elicitation, roots).
- */
-export function replyTo(request: JsonObject): string {
-  const head = { jsonrpc: '2.0', id: request['id'] };
-  if (request['method'] === 'ping') return JSON.stringify({ ...head, result: {} });
-  return JSON.stringify({ ...head, error: { code: methodNotFound, message: 'Method not found' } });
 }

@@ -2,6 +2,8 @@
  * Cuts a byte stream into lines ended by LF; a CR before it belongs to the end. Holds at most one incomplete line, of
  * bounded size, and never copies a line that arrived in one piece.
  */
+import { BytePieces } from './byte-pieces.ts';
+
 const lineFeed = 0x0a;
 const carriageReturn = 0x0d;
 
@@ -11,12 +13,10 @@ export class LineTooLong extends Error {
 
 export class LineFramer {
   readonly #onLine: (line: Buffer) => void;
-  readonly #lineBytesMax: number;
-  #parts: Buffer[] = [];
-  #bytes = 0;
+  readonly #parts: BytePieces;
 
   constructor(lineBytesMax: number, onLine: (line: Buffer) => void) {
-    this.#lineBytesMax = lineBytesMax;
+    this.#parts = new BytePieces(lineBytesMax);
     this.#onLine = onLine;
   }
 
@@ -32,16 +32,11 @@ export class LineFramer {
   }
 
   #take(part: Buffer): void {
-    this.#bytes += part.length;
-    if (this.#bytes > this.#lineBytesMax) throw new LineTooLong();
-    this.#parts.push(part);
+    if (!this.#parts.add(part)) throw new LineTooLong();
   }
 
   #emit(): void {
-    const [first, ...rest] = this.#parts;
-    const line = first === undefined || rest.length > 0 ? Buffer.concat(this.#parts) : first;
-    this.#parts = [];
-    this.#bytes = 0;
+    const line = this.#parts.take();
     this.#onLine(line.at(-1) === carriageReturn ? line.subarray(0, -1) : line);
   }
 }

@@ -3,7 +3,7 @@
  * schema, MCP 2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
-import { encodeHeaderValue } from './era.ts';
+import { decodeHeaderValue, encodeHeaderValue } from './era.ts';
 
 export interface Mirror {
   readonly path: readonly string[];
@@ -32,6 +32,23 @@ export function mirrorHeaders(mirrors: readonly Mirror[], args: JsonObject): str
     const text = primitiveText(valueAt(args, path));
     return text === undefined ? [] : [`mcp-param-${header}`, encodeHeaderValue(text)];
   });
+}
+
+/**
+ * The name of the first header that does not tell what its argument tells, as a client has to send it; undefined when
+ * all do. `headerOf` gives the value of a header by its name in lower case.
+ */
+export function contradictingMirror(
+  mirrors: readonly Mirror[],
+  args: JsonObject,
+  headerOf: (name: string) => string | undefined,
+): string | undefined {
+  const wrong = mirrors.find(({ path, header }) => {
+    const given = headerOf(`mcp-param-${header.toLowerCase()}`);
+    const said = given === undefined ? undefined : decodeHeaderValue(given);
+    return said !== primitiveText(valueAt(args, path)) || (given !== undefined && said === undefined);
+  });
+  return wrong === undefined ? undefined : `Mcp-Param-${wrong.header}`;
 }
 
 function valueAt(args: JsonObject, path: readonly string[]): JsonValue | undefined {

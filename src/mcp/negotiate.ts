@@ -1,6 +1,6 @@
 /**
  * Finds out which era a tool server over HTTP speaks: first `server/discover` (stateless), then `initialize` (session),
- * and under `auto` bare JSON-RPC when the server shows that it knows neither. A failing server is never taken for an
+ * and under `auto` the old HTTP+SSE or bare JSON-RPC when the server shows that it knows neither. A failing server is never taken for an
  * old one: 5xx, 401, 403, 429 and silence are failures, not answers.
  */
 import type { IncomingHttpHeaders } from 'node:http';
@@ -10,6 +10,7 @@ import {
   type Era,
   envelope,
   initializeParams,
+  ownHello,
   sessionHeaders,
   sessionVersions,
   statelessHeaders,
@@ -24,11 +25,11 @@ import {
   encodeRequest,
   isResponse,
   MessageFault,
-  methodNotFound,
   type RpcAnswer,
   readMessage,
+  rpcCodes,
 } from './json-rpc.ts';
-import { UpstreamError } from './upstream-error.ts';
+import { invalidBeforeCall } from './upstream-error.ts';
 
 export interface Negotiation {
   readonly client: HttpClient;
@@ -45,11 +46,16 @@ interface Probe {
   readonly answer: RpcAnswer | undefined;
 }
 
-const unsupportedVersion = -32_022;
+export type SessionEra = Extract<Era, { kind: 'session' }>;
 
-/** Throws `UpstreamError` when the server fails or speaks no version that we do. */
-export async function negotiate(negotiation: Negotiation): Promise<Era> {
-  return (await discover(negotiation)) ?? (await initialize(negotiation)) ?? { kind: 'bare' };
+/** `sse`: the transport of 2024-11-05. Throws `UpstreamError` when the server fails or speaks no version that we do. */
+export async function negotiate(negotiation: Negotiation): Promise<Era | 'sse'> {
+  const stateless = await discover(negotiation);
+  if (stateless !== undefined) return stateless;
+  const { session, status } = await initialize(negotiation, initializeParams(ownHello));
+  if (session !== undefined) return session;
+  if (negotiation.transport === 'http') throw invalidBeforeCall(`the server refused to initialize (HTTP ${status})`);
+  return (await isLegacy(negotiation, status)) ? 'sse' : { kind: 'bare' };
 }
 
 /** The stateless era, or undefined when the server gives no sign of knowing it. */
@@ -65,53 +71,77 @@ async function discover(negotiation: Negotiation): Promise<Era | undefined> {
   const result = probe.answer?.result ?? {};
   const versions = result['supportedVersions'];
   if (!Array.isArray(versions) || !versions.includes(statelessVersion)) return undefined;
-  return { kind: 'stateless', protocolVersion: statelessVersion, hello: helloFrom(result) };
+  return { kind: 'stateless', protocolVersion: statelessVersion, hello: helloFrom(result, 'stateless') };
 }
 
 function refuseOnlyNewer(answer: Extract<RpcAnswer, { kind: 'error' }>): undefined {
-  if (answer.error.code !== unsupportedVersion || !isJsonObject(answer.error.data)) return;
+  if (answer.error.code !== rpcCodes.unsupportedVersion || !isJsonObject(answer.error.data)) return;
   const supported = answer.error.data['supported'];
   if (!Array.isArray(supported) || supported.length === 0) return;
   if (supported.every((version) => String(version) > statelessVersion))
-    throw invalid('the server speaks only newer protocol versions');
+    throw invalidBeforeCall('the server speaks only newer protocol versions');
 }
 
-/** A session, or undefined when the server shows (and `auto` allows) that it knows no MCP handshake. */
-async function initialize(negotiation: Negotiation): Promise<Era | undefined> {
-  const probe = await ask(negotiation, 'initialize', initializeParams, []);
+/**
+ * Opens a session; there is none when the server shows that it knows no handshake of that era. Throws `UpstreamError`
+ * when it fails.
+ */
+export async function initialize(
+  negotiation: Omit<Negotiation, 'transport'>,
+  params: JsonObject,
+): Promise<{ readonly session: SessionEra | undefined; readonly status: number }> {
+  const probe = await ask(negotiation, 'initialize', params, []);
   assertNotFailing(probe);
   const session = sessionFrom(probe);
-  if (session !== undefined) {
-    await confirm(negotiation, session);
-    return session;
-  }
-  if (negotiation.transport === 'http') throw invalid(`the server refused to initialize (HTTP ${probe.status})`);
-  return undefined;
+  if (session !== undefined) await confirm(negotiation, session);
+  return { session, status: probe.status };
 }
 
-function sessionFrom({ answer, headers }: Probe): Extract<Era, { kind: 'session' }> | undefined {
+/** What servers of that transport say to a POST at the address of their stream. */
+const noPost: readonly number[] = [400, 404, 405];
+
+/** Whether a GET brings the stream of the transport of 2024-11-05 (MCP 2025-11-25, Transports, Backwards Compatibility). */
+async function isLegacy({ client, deadline }: Negotiation, status: number): Promise<boolean> {
+  if (!noPost.includes(status)) return false;
+  const enough = new AbortController();
+  let isFound = false;
+  const onEvent = ({ type }: { readonly type: string }) => {
+    isFound ||= type === 'endpoint';
+    enough.abort();
+    return undefined;
+  };
+  const patience = deadline.part(0.5, enough.signal);
+  // Silence, a body or a stream without an endpoint is no such server.
+  await client
+    .send({ method: 'GET', headers: [], deadline: patience, onEvent, aside: 'streams' })
+    .catch((error: unknown) => error);
+  return isFound;
+}
+
+function sessionFrom({ answer, headers }: Probe): SessionEra | undefined {
   if (answer?.kind !== 'result') return undefined;
   const version = answer.result['protocolVersion'];
   if (typeof version !== 'string') return undefined;
-  if (!sessionVersions.includes(version)) throw invalid('the server chose a protocol version that was not offered');
+  if (!sessionVersions.includes(version))
+    throw invalidBeforeCall('the server chose a protocol version that was not offered');
   const sessionId = sessionIdFrom(headers);
-  return { kind: 'session', protocolVersion: version, sessionId, hello: helloFrom(answer.result) };
+  return { kind: 'session', protocolVersion: version, sessionId, hello: helloFrom(answer.result, 'session') };
 }
 
 function sessionIdFrom(headers: IncomingHttpHeaders): string | undefined {
   const sessionId = headers['mcp-session-id'];
   if (sessionId === undefined) return undefined;
   if (typeof sessionId === 'string' && /^[\x21-\x7e]{1,1024}$/.test(sessionId)) return sessionId;
-  throw invalid('the session id is not visible ASCII');
+  throw invalidBeforeCall('the session id is not visible ASCII');
 }
 
-async function confirm({ client, deadline }: Negotiation, session: Extract<Era, { kind: 'session' }>): Promise<void> {
+async function confirm({ client, deadline }: Omit<Negotiation, 'transport'>, session: SessionEra): Promise<void> {
   const body = encodeNotification('notifications/initialized');
   await client.send({ body, headers: sessionHeaders(session), deadline });
 }
 
 async function ask(
-  negotiation: Negotiation,
+  negotiation: Omit<Negotiation, 'transport'>,
   method: string,
   params: JsonObject,
   headers: readonly string[],
@@ -127,7 +157,7 @@ async function ask(
 }
 
 function probeFrom(reply: HttpReply, id: number, depthMax: number): Probe {
-  if (reply.kind === 'ended') throw invalid('the event stream ended without an answer');
+  if (reply.kind === 'ended') throw invalidBeforeCall('the event stream ended without an answer');
   const status = reply.kind === 'body' ? reply.status : 200;
   const answer = readable(() => {
     if (reply.kind === 'answer') return answerOf(reply.message, reply.raw, id, 'lenient');
@@ -148,9 +178,6 @@ function readable(read: () => RpcAnswer): RpcAnswer | undefined {
 function assertNotFailing({ status, answer }: Probe): void {
   const failing = status >= 500 || status === 401 || status === 403 || status === 429;
   const says = answer?.kind === 'error' ? answer.error.code : undefined;
-  if (failing && says !== methodNotFound) throw invalid(`the handshake was answered with HTTP ${status}`);
-}
-
-function invalid(inside: string): UpstreamError {
-  return new UpstreamError('UPSTREAM_INVALID_RESPONSE', { dispatched: false, inside });
+  if (failing && says !== rpcCodes.methodNotFound)
+    throw invalidBeforeCall(`the handshake was answered with HTTP ${status}`);
 }

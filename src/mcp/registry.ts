@@ -6,16 +6,20 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
 import { type McpServerSpec, specProblems, withoutCredentials } from '../core/mcp-server.ts';
+import { type AuthType, needsUser } from '../core/server-auth.ts';
 import type { Log } from '../telemetry/telemetry.ts';
+import type { CatalogTool } from './catalog.ts';
 import type { HealthState } from './circuit.ts';
 import { InputValidators } from './input-validator.ts';
 import { type McpBounds, mcpBounds } from './mcp-bounds.ts';
 import { McpServer, type McpServerOptions } from './server.ts';
 import { type ServerTest, testServer } from './server-test.ts';
+import { sharedCredential, type UpstreamCredential } from './upstream-credential.ts';
 import type { SecretOf } from './upstream-secrets.ts';
 
 export type { CatalogTool } from './catalog.ts';
-export type { McpServer, UpstreamAnswer } from './server.ts';
+export type { McpServer } from './server.ts';
+export type { UpstreamAnswer } from './upstream-call.ts';
 
 export interface ServerSummary {
   readonly id: string;
@@ -25,6 +29,8 @@ export interface ServerSummary {
   /** Scheme, host and path of an HTTP server; never user, query or fragment, where credentials hide. */
   readonly upstream?: string;
   readonly health: HealthState;
+  /** How it is told who asks, where the gateway has tokens for that. */
+  readonly auth?: AuthType;
 }
 
 export interface Registry {
@@ -36,7 +42,7 @@ export interface Registry {
   /** These are the servers from now on. Throws `INVALID_REQUEST` as `createRegistry` does; nothing is changed then. */
   readonly replace: (specs: readonly McpServerSpec[]) => RegistryChange;
   /** Connects anew, apart from the server's own connections, and says what happened. Never fails. */
-  readonly test: (spec: McpServerSpec, signal: AbortSignal) => Promise<ServerTest>;
+  readonly test: (spec: McpServerSpec, signal: AbortSignal, credential?: UpstreamCredential) => Promise<ServerTest>;
   /** Ends sessions, connections and processes. Calls in flight fail. */
   readonly close: () => Promise<void>;
 }
@@ -59,16 +65,22 @@ export interface RegistryOptions {
   readonly bounds?: Partial<McpBounds>;
   /** Gives the secrets that servers refer to by name. */
   readonly secretOf?: SecretOf;
+  /** Gives what the gateway itself shows to a server; undefined where there is nothing of that kind. */
+  readonly credentialOf?: (spec: McpServerSpec) => UpstreamCredential | undefined;
   /** Told how many requests a server works on, and how many wait for their turn. */
   readonly onLoad?: McpServerOptions['onLoad'];
   readonly onHealth?: McpServerOptions['onHealth'];
+  /** Told of the tools of a server that was just connected to. */
+  readonly onListed?: OnListed;
   /** Told of a server that is known no more. */
   readonly onGone?: (serverId: string) => void;
 }
 
+type OnListed = (server: McpServer, tools: readonly CatalogTool[]) => void;
+
 /** Throws `INVALID_REQUEST` for a server that configuration should not have let through, and for an id used twice. */
 export function createRegistry(specs: readonly McpServerSpec[], options: RegistryOptions): Registry {
-  const { log, onGone = ignore } = options;
+  const { log, onGone = ignore, onListed = ignore } = options;
   const shared = sharedOptions(options);
   const closing = new AbortController();
   const retiring = new Set<Promise<void>>();
@@ -109,6 +121,7 @@ export function createRegistry(specs: readonly McpServerSpec[], options: Registr
     const server: McpServer = new McpServer({
       ...shared,
       spec,
+      credential: sharedCredential(spec, options.credentialOf),
       onLoad: (load) => isCurrent() && shared.onLoad(load),
       onHealth: (health) => isCurrent() && shared.onHealth(health),
     });
@@ -120,14 +133,16 @@ export function createRegistry(specs: readonly McpServerSpec[], options: Registr
     servers: () => [...servers.values()].map(summaryOf),
     get: (id) => servers.get(id),
     warmUp: async (signal) => {
-      await Promise.all([...servers.values()].map((server) => warmUp(server, log, signal)));
+      await Promise.all([...servers.values()].map((server) => warmUp(server, { log, onListed }, signal)));
     },
     replace(wanted) {
       const { fresh, ...change } = replace(wanted);
-      for (const server of fresh) void warmUp(server, log, closing.signal);
+      for (const server of fresh) void warmUp(server, { log, onListed }, closing.signal);
       return change;
     },
-    test: (spec, signal) => testServer(new McpServer({ ...shared, spec, onLoad: ignore, onHealth: ignore }), signal),
+    test(spec, signal, credential = sharedCredential(spec, options.credentialOf)) {
+      return testServer(new McpServer({ ...shared, spec, credential, onLoad: ignore, onHealth: ignore }), signal);
+    },
     close: async () => {
       closing.abort();
       await Promise.all([...retiring, ...[...servers.values()].map((server) => server.close())]);
@@ -159,15 +174,22 @@ function assertUsable(specs: readonly McpServerSpec[]): void {
   }
 }
 
-function summaryOf({ spec: { id, name, transport, tags = [], url }, health: { state } }: McpServer): ServerSummary {
-  const common = { id, name, tags, health: state };
+function summaryOf({ spec, health }: McpServer): ServerSummary {
+  const { id, name, transport, tags = [], url, auth } = spec;
+  const common = { id, name, tags, health: health.state, ...(auth === undefined ? {} : { auth: auth.type }) };
   if (transport === 'stdio') return { ...common, transport: 'stdio' };
   return { ...common, transport: 'http', ...(url === undefined ? {} : { upstream: withoutCredentials(url) }) };
 }
 
-async function warmUp(server: McpServer, log: Log, signal: AbortSignal): Promise<void> {
+async function warmUp(
+  server: McpServer,
+  { log, onListed }: { readonly log: Log; readonly onListed: OnListed },
+  signal: AbortSignal,
+): Promise<void> {
+  if (needsUser(server.spec)) return;
   try {
-    const tools = await server.listTools(signal);
+    const tools = await server.catalogTools(signal);
+    onListed(server, tools);
     log.info({ server: server.id, tools: tools.length }, 'connected to a tool server');
   } catch (error) {
     log.warn({ server: server.id, reason: describeError(error) }, 'a tool server cannot be used yet');

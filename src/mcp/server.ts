@@ -9,45 +9,33 @@ import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { CallQueue } from './call-queue.ts';
 import { Catalog, type CatalogTool } from './catalog.ts';
+import { ChangeListeners } from './change-listeners.ts';
 import { Circuit, type HealthState, type ServerHealth } from './circuit.ts';
-import type { Connection, ConnectionOptions } from './connection.ts';
+import type { Asking, Connection, ConnectionOptions } from './connection.ts';
+import { contradictsCatalog } from './contradiction.ts';
 import { Deadline } from './deadline.ts';
+import { DuplexConnection } from './duplex-connection.ts';
 import type { ServerHello } from './hello.ts';
 import { HttpConnection } from './http-connection.ts';
 import type { InputValidators } from './input-validator.ts';
-import { methodNotFound, type RpcAnswer, type RpcError } from './json-rpc.ts';
+import type { RpcAnswer } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
 import { mirrorHeaders } from './mirror-headers.ts';
-import { StdioConnection } from './stdio-connection.ts';
+import { ServerSessions } from './server-sessions.ts';
+import { stdioWire } from './stdio-wire.ts';
 import type { ToolDefinition } from './tool-definition.ts';
 import { listTools } from './tool-list.ts';
+import {
+  type Asked,
+  type RelayedRequest,
+  type ToolCall,
+  type UpstreamAnswer,
+  upstreamAnswer,
+} from './upstream-call.ts';
+import type { UpstreamCredential } from './upstream-credential.ts';
 import { UpstreamError } from './upstream-error.ts';
 import type { SecretOf } from './upstream-secrets.ts';
-
-export interface ToolCall {
-  readonly name: string;
-  readonly args: JsonObject;
-  /** Sent along to HTTP servers as `X-Request-Id`. */
-  readonly requestId: string;
-  /** In place of the server's configured patience. */
-  readonly timeoutMs?: number;
-  readonly signal: AbortSignal;
-  /** Sees the server's notifications (progress, log messages) that precede the answer. */
-  readonly onNotification?: (method: string, params: JsonObject) => void;
-}
-
-/** What a tool server answered. `raw` are the exact bytes of its final JSON-RPC response. */
-export type UpstreamAnswer =
-  | { readonly kind: 'result'; readonly result: JsonObject; readonly isError: boolean; readonly raw: Buffer }
-  | { readonly kind: 'error'; readonly error: RpcError; readonly raw: Buffer };
-
-/** Any other request of MCP, such as `resources/read`, passed on as it is. */
-export interface RelayedRequest {
-  readonly method: string;
-  readonly params: JsonObject;
-  readonly requestId: string;
-  readonly signal: AbortSignal;
-}
+import type { Listening, ListenOptions, SessionOptions, UpstreamSession } from './upstream-session.ts';
 
 export interface McpServerOptions {
   readonly spec: McpServerSpec;
@@ -56,6 +44,10 @@ export interface McpServerOptions {
   readonly bounds: McpBounds;
   readonly validators: InputValidators;
   readonly secretOf?: SecretOf | undefined;
+  /** Shown to the server with every request. */
+  readonly credential?: UpstreamCredential | undefined;
+  /** Of a server that this one is a copy of: both are bound by it. */
+  readonly queue?: CallQueue;
   /** Told how many requests the server works on, and how many wait for their turn. */
   readonly onLoad: (load: { readonly serverId: string; readonly inFlight: number; readonly queued: number }) => void;
   /** Told whenever its health is another. */
@@ -66,11 +58,16 @@ export class McpServer {
   readonly id: string;
   readonly spec: McpServerSpec;
   readonly #options: McpServerOptions;
+  readonly #link: Connection;
   readonly #connection: Circuit;
+  readonly #changes: ChangeListeners;
+  readonly #sessions: ServerSessions;
   readonly #catalog: Catalog;
   readonly #queue: CallQueue;
+  #healthOfCopies: ServerHealth | undefined;
   #closed = false;
   #running = 0;
+  #listening = 0;
   #onIdle: (() => void) | undefined;
 
   constructor(options: McpServerOptions) {
@@ -78,20 +75,40 @@ export class McpServer {
     this.id = spec.id;
     this.spec = spec;
     this.#options = options;
+    this.#changes = new ChangeListeners(options.bounds.upstreamChangesRestMs);
+    this.#link = connect({
+      ...options,
+      onChange: (method, params) => this.#changed(method, params),
+      isAttended: () => this.#changes.isAttended,
+    });
     this.#connection = new Circuit({
       ...options,
       serverId: spec.id,
-      connection: connect({ ...options, onToolsChanged: () => this.#catalog.doubt() }),
+      connection: this.#link,
       probeTimeoutMs: this.#listTimeoutMs,
       onHealth: (state) => options.onHealth({ serverId: spec.id, state }),
     });
     this.#catalog = this.#createCatalog();
-    this.#queue = createQueue(options);
+    this.#queue = options.queue ?? createQueue(options);
+    this.#sessions = new ServerSessions({
+      ...options,
+      link: this.#link,
+      circuit: this.#connection,
+      startTimeoutMs: this.#listTimeoutMs,
+      shared: this,
+      callTool: (through, call) => this.#callThrough(through, call),
+      relay: (through, request) => this.#relayThrough(through, request),
+    });
   }
 
   /** The tools as the server defines them. Throws `UpstreamError`, never dispatched. */
   async listTools(signal: AbortSignal): Promise<readonly ToolDefinition[]> {
     return this.#counted(() => this.#catalog.list(this.#listDeadline(signal)));
+  }
+
+  /** The same with their hashes. Throws `UpstreamError`, never dispatched. */
+  async catalogTools(signal: AbortSignal): Promise<readonly CatalogTool[]> {
+    return this.#counted(() => this.#catalog.tools(this.#listDeadline(signal)));
   }
 
   /** One tool by its exact name. Throws `UpstreamError`, never dispatched. */
@@ -104,15 +121,12 @@ export class McpServer {
    * throws `UpstreamError` when there is none.
    */
   async callTool(call: ToolCall): Promise<UpstreamAnswer> {
-    return this.#exchange(call, async (deadline) => this.#read(await this.#send(call, deadline)));
+    return this.#callThrough(this.#connection, call);
   }
 
   /** Passes a request on. Throws `UpstreamError` when there is no answer. */
   async relay(request: RelayedRequest): Promise<UpstreamAnswer> {
-    const { method, params, requestId } = request;
-    return this.#exchange(request, async (deadline) =>
-      read(await this.#connection.request({ method, params, deadline, requestId })),
-    );
+    return this.#relayThrough(this.#connection, request);
   }
 
   /** What the server says of itself. Throws `UpstreamError`, never dispatched. */
@@ -120,33 +134,104 @@ export class McpServer {
     return this.#counted(() => this.#connection.hello(this.#listDeadline(signal)));
   }
 
+  /** A session for one client of the session era. Throws `UpstreamError`, never dispatched. */
+  async openSession(options: SessionOptions): Promise<UpstreamSession> {
+    if (this.#closed) throw closed();
+    return this.#counted(() => this.#sessions.open(options));
+  }
+
+  /**
+   * Listens to changes until `signal` is aborted: on a stream of its own where the server has that, else to the changed
+   * lists that it tells everybody of. Throws `UpstreamError`, never dispatched.
+   */
+  async listen(options: ListenOptions): Promise<Listening> {
+    const deadline = this.#listDeadline(options.signal);
+    const own = await this.#counted(() =>
+      this.#connection.guard(
+        () => this.#link.listen(options, deadline),
+        (listening) => listening !== undefined,
+      ),
+    );
+    if (own !== undefined) {
+      this.#countListening(options.signal);
+      return own;
+    }
+    const hello = await this.hello(options.signal);
+    if (this.#closed) throw closed();
+    this.#attend();
+    return this.#changes.listen(options, hello);
+  }
+
+  #countListening(signal: AbortSignal): void {
+    if (signal.aborted) return;
+    this.#listening++;
+    signal.addEventListener('abort', () => this.#listening--, { once: true });
+  }
+
+  /** Calls back whenever the server says that its tools changed. The returned function calls that off. */
+  onToolsChanged(listener: () => void): () => void {
+    this.#attend();
+    return this.#changes.add((method) => {
+      if (method === toolsChanged) listener();
+    });
+  }
+
+  /** That nobody can say what changes is no failure of whoever wants to know. */
+  #attend(): void {
+    this.#link.attend(new Deadline(this.#options.clock, this.#listTimeoutMs)).catch(() => undefined);
+  }
+
+  #changed(method: string, params: JsonObject): void {
+    if (method === toolsChanged) this.#catalog.doubt();
+    this.#changes.tell(method, params);
+  }
+
   /** One exchange within the bound on what is in flight and the caller's patience. */
-  async #exchange(
-    call: Pick<ToolCall, 'timeoutMs' | 'signal'>,
-    ask: (deadline: Deadline) => Promise<UpstreamAnswer>,
-  ): Promise<UpstreamAnswer> {
+  async #exchange(call: Asked, ask: (deadline: Deadline) => Promise<UpstreamAnswer>): Promise<UpstreamAnswer> {
     const { bounds, clock } = this.#options;
     const deadline = new Deadline(
       clock,
       call.timeoutMs ?? this.spec.callTimeoutMs ?? bounds.upstreamCallTimeoutMs,
       call.signal,
+      call.peer === undefined ? undefined : bounds.upstreamPatienceMaxMs,
     );
     return await this.#counted(() =>
       this.#queue.run(deadline, async () => {
-        if (this.#closed)
-          throw new UpstreamError('UPSTREAM_UNAVAILABLE', {
-            dispatched: false,
-            isOurs: true,
-            inside: 'it is closed: the gateway is closing, or the server was changed or removed',
-          });
+        if (this.#closed) throw closed();
         deadline.assertOpen();
         return await ask(deadline);
       }),
     );
   }
 
+  /** Whether some client has a session here, or listens. */
+  get isInUse(): boolean {
+    return this.#sessions.size > 0 || this.#listening > 0 || this.#changes.isAttended;
+  }
+
+  /** Whether it was last met in the stateless era. */
+  get isStateless(): boolean {
+    return this.#link.isStateless;
+  }
+
+  /** Of a server that is asked by copies alone: what one of them saw last. */
   get health(): ServerHealth {
-    return this.#connection.health;
+    return this.#healthOfCopies ?? this.#connection.health;
+  }
+
+  /** The same server with its own connections, by the credential of one user: same entry, same bound in flight. */
+  copy(credential: UpstreamCredential): McpServer {
+    const { onHealth } = this.#options;
+    const copy: McpServer = new McpServer({
+      ...this.#options,
+      credential,
+      queue: this.#queue,
+      onHealth: (health) => {
+        this.#healthOfCopies = copy.health;
+        onHealth(health);
+      },
+    });
+    return copy;
   }
 
   /**
@@ -155,6 +240,7 @@ export class McpServer {
    */
   async retire(signal: AbortSignal): Promise<void> {
     await delay(this.#options.bounds.upstreamRetireMs, undefined, { signal, ref: false }).catch(() => undefined);
+    this.#sessions.retire();
     if (!signal.aborted && this.#running > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
@@ -166,6 +252,8 @@ export class McpServer {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#changes.end();
+    await this.#sessions.close();
     await this.#connection.close();
   }
 
@@ -179,21 +267,35 @@ export class McpServer {
     }
   }
 
-  #send({ name, args, requestId, onNotification }: ToolCall, deadline: Deadline): Promise<RpcAnswer> {
+  #callThrough(through: Asking, call: ToolCall): Promise<UpstreamAnswer> {
+    return this.#exchange(call, async (deadline) => this.#read(call, await this.#send(through, call, deadline)));
+  }
+
+  #relayThrough(through: Asking, request: RelayedRequest): Promise<UpstreamAnswer> {
+    const { method, params, requestId, client, peer, meta } = request;
+    return this.#exchange(request, async (deadline) =>
+      upstreamAnswer(await through.request({ method, params, deadline, requestId, client, peer, meta }), request),
+    );
+  }
+
+  #send(through: Asking, call: ToolCall, deadline: Deadline): Promise<RpcAnswer> {
+    const { name, args, input, requestId, client, peer, meta } = call;
     const mirrors = this.#catalog.mirrorsOf(name);
-    return this.#connection.request({
+    return through.request({
       method: 'tools/call',
-      params: { name, arguments: args },
+      params: input === undefined ? { name, arguments: args } : { name, arguments: args, ...input },
       deadline,
       requestId,
-      onNotification,
+      client,
+      peer,
+      meta,
       mirrorHeaders: mirrors.length === 0 ? undefined : mirrorHeaders(mirrors, args),
     });
   }
 
-  #read(answer: RpcAnswer): UpstreamAnswer {
+  #read(call: ToolCall, answer: RpcAnswer): UpstreamAnswer {
     if (contradictsCatalog(answer)) this.#catalog.doubt();
-    return read(answer);
+    return upstreamAnswer(answer, call);
   }
 
   #createCatalog(): Catalog {
@@ -230,38 +332,16 @@ function createQueue({ spec, bounds, onLoad }: McpServerOptions): CallQueue {
 }
 
 function connect(options: ConnectionOptions): Connection {
-  return options.spec.transport === 'stdio' ? new StdioConnection(options) : new HttpConnection(options);
+  if (options.spec.transport !== 'stdio') return new HttpConnection(options);
+  return new DuplexConnection(options, stdioWire(options));
 }
 
-function read(answer: RpcAnswer): UpstreamAnswer {
-  if (answer.kind === 'error') return answer;
-  const { result, raw } = answer;
-  const resultType = result['resultType'];
-  if (resultType !== undefined && resultType !== 'complete') {
-    // The gateway offers to give no input, so a server must not ask for any (MCP 2026-07-28).
-    throw new UpstreamError('UPSTREAM_INVALID_RESPONSE', {
-      dispatched: true,
-      inside: 'it asked for input in place of an answer',
-    });
-  }
-  return { kind: 'result', result, isError: result['isError'] === true, raw };
-}
+const toolsChanged = 'notifications/tools/list_changed';
 
-const invalidParams = -32_602;
-const headerMismatch = -32_020;
-
-/** Whether the server says, in one of the ways in use, that the tool is not what its list said. */
-function contradictsCatalog(answer: RpcAnswer): boolean {
-  if (answer.kind === 'result') return answer.result['isError'] === true && unknownTool.test(firstText(answer.result));
-  const { code, message } = answer.error;
-  return code === methodNotFound || code === headerMismatch || (code === invalidParams && unknownTool.test(message));
-}
-
-const unknownTool = /unknown tool|tool .{0,600}not found|no such tool/i;
-
-function firstText(result: JsonObject): string {
-  const content = result['content'];
-  const first: unknown = Array.isArray(content) ? content[0] : undefined;
-  const text = typeof first === 'object' && first !== null ? (first as JsonObject)['text'] : undefined;
-  return typeof text === 'string' ? text.slice(0, 1000) : '';
+function closed(): UpstreamError {
+  return new UpstreamError('UPSTREAM_UNAVAILABLE', {
+    dispatched: false,
+    isOurs: true,
+    inside: 'it is closed: the gateway is closing, or the server was changed or removed',
+  });
 }

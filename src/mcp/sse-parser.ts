@@ -2,6 +2,8 @@
  * Server-Sent Events (WHATWG HTML, section 9.2) over bytes: the data of an event keeps the exact bytes that were sent.
  * Lines must end in LF or CRLF; a lone CR, which the standard allows and nothing sends, is not taken for an end.
  */
+import { isHeaderValue } from '../core/mcp-server.ts';
+import { BytePieces } from './byte-pieces.ts';
 import { LineFramer, LineTooLong } from './line-framer.ts';
 
 export interface SseEvent {
@@ -9,6 +11,7 @@ export interface SseEvent {
   readonly data: Buffer;
 }
 
+const idCharsMax = 1_024;
 const colon = 0x3a;
 const space = 0x20;
 const newline = Buffer.from('\n');
@@ -20,15 +23,13 @@ export class SseParser {
   /** How long the server asks to wait before resuming. */
   retryMs: number | undefined;
   readonly #onEvent: (event: SseEvent) => void;
-  readonly #eventBytesMax: number;
   readonly #framer: LineFramer;
+  readonly #data: BytePieces;
   #type = 'message';
-  #data: Buffer[] = [];
-  #bytes = 0;
   #atStart = true;
 
   constructor(eventBytesMax: number, onEvent: (event: SseEvent) => void) {
-    this.#eventBytesMax = eventBytesMax;
+    this.#data = new BytePieces(eventBytesMax);
     this.#onEvent = onEvent;
     // Room for the field name beside the data.
     this.#framer = new LineFramer(eventBytesMax + 64, (line) => this.#line(line));
@@ -62,14 +63,14 @@ export class SseParser {
   }
 
   #addData(value: Buffer): void {
-    this.#bytes += value.length;
-    if (this.#bytes > this.#eventBytesMax) throw new LineTooLong();
-    if (this.#data.length > 0) this.#data.push(newline);
-    this.#data.push(value);
+    const isFirst = this.#data.isEmpty;
+    const fits = (isFirst || this.#data.add(newline)) && this.#data.add(value);
+    if (!fits) throw new LineTooLong();
   }
 
+  /** An id that no header could carry back is none. */
   #identify(id: string): void {
-    if (!id.includes('\0')) this.lastEventId = id;
+    if (id.length <= idCharsMax && isHeaderValue(id)) this.lastEventId = id;
   }
 
   #setRetry(value: string): void {
@@ -77,11 +78,8 @@ export class SseParser {
   }
 
   #dispatch(): void {
-    const [first, ...rest] = this.#data;
-    const event = { type: this.#type, data: rest.length === 0 ? first : Buffer.concat(this.#data) };
+    const event = { type: this.#type, data: this.#data.take() };
     this.#type = 'message';
-    this.#data = [];
-    this.#bytes = 0;
-    if (event.data !== undefined && event.data.length > 0) this.#onEvent({ type: event.type, data: event.data });
+    if (event.data.length > 0) this.#onEvent(event);
   }
 }

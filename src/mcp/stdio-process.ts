@@ -8,17 +8,9 @@ import { delimiter, dirname } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { ConnectionOptions } from './connection.ts';
 import { LineFramer } from './line-framer.ts';
+import { limitedCommand } from './process-limits.ts';
 import { logStderr } from './stderr-log.ts';
-
-export interface StdioEvents {
-  /** Whether the handshake is not over yet. */
-  readonly isStarting: () => boolean;
-  readonly onLine: (line: Buffer) => void;
-  /** A line passed the bound: what follows cannot be trusted. */
-  readonly onLineTooLong: () => void;
-  /** Called exactly once, after the last line. */
-  readonly onExit: (reason: string) => void;
-}
+import type { WireEvents } from './wire.ts';
 
 /** After its exit a process's last output may still be in the pipe; a grandchild could hold the pipe open for ever. */
 const drainMs = 250;
@@ -28,10 +20,11 @@ export class StdioProcess {
   readonly #bounds: ConnectionOptions['bounds'];
   readonly #exited: Promise<void>;
 
-  constructor(options: Omit<ConnectionOptions, 'onToolsChanged'>, events: StdioEvents) {
+  constructor(options: Pick<ConnectionOptions, 'spec' | 'clock' | 'log' | 'bounds'>, events: WireEvents) {
     const { spec, bounds } = options;
     this.#bounds = bounds;
-    this.#child = spawn(spec.command ?? '', spec.args ?? [], {
+    const { command, args } = limitedCommand(spec);
+    this.#child = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
       shell: false,
       // Its own process group: a signal reaches its children too, and the terminal's Ctrl-C does not.
@@ -40,7 +33,8 @@ export class StdioProcess {
       env: { ...defaultEnvironment(), ...spec.env },
       ...(spec.cwd !== undefined && { cwd: spec.cwd }),
     });
-    this.#exited = this.#watchExit(events.onExit);
+    this.#assertPipes();
+    this.#exited = this.#watchExit(events.onOver);
     this.#readLines(events);
     logStderr(this.#child.stderr, { ...options, isStarting: events.isStarting });
     // A broken pipe is followed by the exit, which says it all.
@@ -69,15 +63,25 @@ export class StdioProcess {
     this.#signal('SIGKILL');
   }
 
-  #readLines({ onLine, onLineTooLong }: StdioEvents): void {
-    const framer = new LineFramer(this.#bounds.upstreamResponseBytesMax, onLine);
+  /** With no file descriptor left there are no pipes either, and the error that is reported later is known already. */
+  #assertPipes(): void {
+    const { stdin } = this.#child as { readonly stdin?: Writable };
+    if (stdin !== undefined) return;
+    this.#child.once('error', () => undefined);
+    throw new Error('the gateway has too many files open');
+  }
+
+  #readLines({ onMessage, onTooLarge }: WireEvents): void {
+    const framer = new LineFramer(this.#bounds.upstreamResponseBytesMax, (line) => {
+      if (line.length > 0) onMessage(line);
+    });
     const { stdout } = this.#child;
     stdout.on('data', (chunk: Buffer) => {
       try {
         framer.push(chunk);
       } catch {
         stdout.destroy();
-        onLineTooLong();
+        onTooLarge();
       }
     });
     stdout.on('error', () => undefined);

@@ -12,8 +12,13 @@ export function schemaHash(inputSchema: JsonValue): string {
 
 /** The same over what a caller relies on; members that the definition lacks are absent. */
 export function definitionHash(definition: JsonObject): string {
+  return `sha256:${sha256Hex(definitionText(definition))}`;
+}
+
+/** The canonical JSON that the hash is over. */
+export function definitionText(definition: JsonObject): string {
   const relied = ['name', 'description', 'inputSchema', 'outputSchema'].filter((key) => definition[key] !== undefined);
-  return `sha256:${sha256Hex(canonicalize(Object.fromEntries(relied.map((key) => [key, definition[key] as JsonValue]))))}`;
+  return canonicalize(Object.fromEntries(relied.map((key) => [key, definition[key] as JsonValue])));
 }
 
 /** Names that stand for MCP methods in scopes. */

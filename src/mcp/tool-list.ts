@@ -3,11 +3,11 @@
  * large is refused. Cursors are passed back as they came; a server that leads in a circle is left.
  */
 import type { JsonValue } from '../core/json.ts';
-import type { Connection } from './connection.ts';
+import type { Asking } from './connection.ts';
 import type { Deadline } from './deadline.ts';
-import { methodNotFound } from './json-rpc.ts';
+import { rpcCodes } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
-import { UpstreamError, undispatched } from './upstream-error.ts';
+import { invalidBeforeCall, UpstreamError, undispatched } from './upstream-error.ts';
 
 export interface ListedTools {
   readonly tools: readonly JsonValue[];
@@ -16,7 +16,7 @@ export interface ListedTools {
 }
 
 /** Throws `UpstreamError`, never dispatched: no tool ran. */
-export async function listTools(connection: Connection, bounds: McpBounds, deadline: Deadline): Promise<ListedTools> {
+export async function listTools(connection: Asking, bounds: McpBounds, deadline: Deadline): Promise<ListedTools> {
   const tools: JsonValue[] = [];
   const cursors = new Set<string>();
   let bytes = 0;
@@ -44,27 +44,20 @@ interface Page {
 }
 
 /** One page, or undefined from a server that has no tools at all (MCP does not require any). */
-async function listPage(
-  connection: Connection,
-  deadline: Deadline,
-  cursor: string | undefined,
-): Promise<Page | undefined> {
+async function listPage(connection: Asking, deadline: Deadline, cursor: string | undefined): Promise<Page | undefined> {
   const answer = await connection
     .request({ method: 'tools/list', params: cursor === undefined ? {} : { cursor }, deadline })
     .catch((error: unknown) => {
       throw undispatched(error);
     });
-  if (answer.kind === 'error' && answer.error.code === methodNotFound) return undefined;
-  if (answer.kind === 'error') throw invalid(`tools/list was answered with the JSON-RPC error ${answer.error.code}`);
+  if (answer.kind === 'error' && answer.error.code === rpcCodes.methodNotFound) return undefined;
+  if (answer.kind === 'error')
+    throw invalidBeforeCall(`tools/list was answered with the JSON-RPC error ${answer.error.code}`);
   const { tools, nextCursor } = { tools: answer.result['tools'], nextCursor: answer.result['nextCursor'] };
-  if (!Array.isArray(tools)) throw invalid('tools/list was answered without tools');
+  if (!Array.isArray(tools)) throw invalidBeforeCall('tools/list was answered without tools');
   return {
     tools,
     bytes: answer.raw.length,
     nextCursor: typeof nextCursor === 'string' && nextCursor !== '' ? nextCursor : undefined,
   };
-}
-
-function invalid(inside: string): UpstreamError {
-  return new UpstreamError('UPSTREAM_INVALID_RESPONSE', { dispatched: false, inside });
 }

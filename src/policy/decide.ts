@@ -6,13 +6,7 @@
  */
 import { type Denial, deny } from '../core/denial.ts';
 import type { JsonObject } from '../core/json.ts';
-import {
-  invokeTool,
-  permissionOfAction,
-  type RequestedPermission,
-  requestsWithin,
-  seeTool,
-} from '../core/permission.ts';
+import { invokeTool, permissionOfAction, type RequestedPermission, seeTool } from '../core/permission.ts';
 import { devUser } from '../core/principal.ts';
 import { globalScope, type RoleScope } from '../core/role-scope.ts';
 import { gatewayServer, type ScopeRequest, scopeCovers, scopeReaches } from '../core/scope.ts';
@@ -20,6 +14,7 @@ import type { VisibleTeams } from '../core/visible-teams.ts';
 import type { Authority } from './authority.ts';
 import { constraintDenial, type ToolFacts } from './constraints.ts';
 import { type Fit, fitsAny, grantedTeams, type Holder, type Judgement, judgeGrants, type RoleView } from './grants.ts';
+import type { TeamPolicyView } from './team-policies.ts';
 
 /** Who asks, as far as decisions need to know: a `Caller` is one. */
 export interface Asker extends Holder {
@@ -47,10 +42,12 @@ export interface PolicyMode {
   readonly requireCapability: boolean;
   /** Absent when nobody has a role. */
   readonly roles?: RoleView;
+  /** Absent when no team has a policy. */
+  readonly policies?: TeamPolicyView;
 }
 
 /**
- * Step one, by names alone: the scope and the constraints on server and tool. `scopes` are those of roles that the
+ * Step one, by names alone: the scope, the constraints on server and tool, and the policies of the team. `scopes` are those of roles that the
  * request lies in beside its tool and its team, such as the secret that it names.
  */
 export function decideByName(
@@ -59,16 +56,33 @@ export function decideByName(
   mode: PolicyMode,
   scopes: readonly RoleScope[] = [],
 ): Decision {
+  return withinPolicies(decideGranted(request, asker, mode, scopes), request, asker, mode);
+}
+
+function decideGranted(request: ScopeRequest, asker: Asker, mode: PolicyMode, scopes: readonly RoleScope[]): Decision {
   const { authority } = asker;
   if (authority === undefined) return withoutCapability(request, asker, mode, scopes);
   if (!authority.capability.scopes.some((scope) => scopeCovers(scope, request))) return refuse('scope');
   return judgeNames(request, authority);
 }
 
+/** What is granted, less what the policies of the team forbid: they never give anything. */
+function withinPolicies(
+  decision: Decision,
+  request: ScopeRequest,
+  { principal }: Asker,
+  { policies }: PolicyMode,
+): Decision {
+  if (!decision.allow || policies === undefined || request.server === gatewayServer) return decision;
+  const denial = policies.denialOf(request, principal);
+  return denial === undefined ? decision : { allow: false, denial };
+}
+
 /** Whether a tool may be shown: to those who may call it, and to those whose role lets them see it. */
 export function decideSee(request: ScopeRequest, asker: Asker, mode: PolicyMode): Decision {
   if (asker.authority !== undefined) return decideByName(request, asker, mode);
-  return settle(judgeGrants(asker, mode.roles, seeTool, fitsAny(toolScopes(request, asker))), mode);
+  const decision = settle(judgeGrants(asker, mode.roles, seeTool, fitsAny(toolScopes(request, asker))), mode);
+  return withinPolicies(decision, request, asker, mode);
 }
 
 /**
@@ -103,6 +117,10 @@ export function decideAction(
  * alone sees the constraints.
  */
 export function decideReach(server: string, asker: Asker, mode: PolicyMode): Decision {
+  return withinPolicies(reach(server, asker, mode), { server }, asker, mode);
+}
+
+function reach(server: string, asker: Asker, mode: PolicyMode): Decision {
   const { authority } = asker;
   if (authority === undefined) return settle(judgeGrants(asker, mode.roles, seeTool, fitsServer(server, asker)), mode);
   const reaches = authority.capability.scopes.some((scope) => scopeReaches(scope, server));
@@ -110,7 +128,7 @@ export function decideReach(server: string, asker: Asker, mode: PolicyMode): Dec
 }
 
 /**
- * The teams whose data an action shows to those who may do it. A capability shows its own team's, or with `*` all; the
+ * The teams on whose matters those who may do an action may do it. A capability shows its own team's, or with `*` all; the
  * admin secret and the nameless users of development mode see all.
  */
 export function visibleTeams(action: string, asker: Asker, mode: PolicyMode): VisibleTeams {
@@ -120,17 +138,6 @@ export function visibleTeams(action: string, asker: Asker, mode: PolicyMode): Vi
   const teams = grantedTeams(asker, mode.roles, permissionOfAction(action));
   if (teams === 'all' || teams.length > 0 || !isLenient(mode)) return teams;
   return principal.authMode === 'anonymous' || principal === devUser ? 'all' : [principal.teamId];
-}
-
-/**
- * Whether who may change roles may give these permissions: all of them are theirs everywhere. Who was given the matter by
- * a capability, or has the admin secret, was trusted with it as a whole.
- */
-export function mayGive(permissions: readonly string[], asker: Asker, mode: PolicyMode): boolean {
-  if (asker.authority !== undefined || asker.isAdmin || isLenient(mode)) return true;
-  const everywhere = fitsAny([globalScope]);
-  const requests = permissions.flatMap(requestsWithin);
-  return requests.every((requested) => judgeGrants(asker, mode.roles, requested, everywhere).allow);
 }
 
 function withoutCapability(
@@ -145,16 +152,19 @@ function withoutCapability(
   }
   const action = request.method ?? '';
   const requested = permissionOfAction(action);
-  if (readsByTeam.has(action)) return settle(judgeTeamRead(asker, mode, requested), mode);
+  if (byTeam.has(action)) return settle(judgeInTeams(asker, mode, requested), mode);
   // The administration belongs to no team.
   const places = requested.isAdministration ? [globalScope] : own(asker);
   return settle(judgeGrants(asker, mode.roles, requested, fitsAny([...places, ...scopes])), mode);
 }
 
-/** Actions that show each team's data to whoever may read of that team, be it their own or another one. */
-const readsByTeam: ReadonlySet<string> = new Set(['events.read', 'admin.audit.read', 'admin.telemetry.read']);
+/** Actions on each team's matters, for whoever may do it in that team, be it their own or another one. */
+const byTeam: ReadonlySet<string> = new Set([
+  ...['events.read', 'admin.audit.read', 'admin.telemetry.read'],
+  ...['admin.approvals.read', 'admin.approvals.write'],
+]);
 
-function judgeTeamRead(asker: Asker, { roles }: PolicyMode, requested: RequestedPermission): Judgement {
+function judgeInTeams(asker: Asker, { roles }: PolicyMode, requested: RequestedPermission): Judgement {
   const teams = grantedTeams(asker, roles, requested);
   if (teams === 'all' || teams.length > 0) return { allow: true };
   return judgeGrants(asker, roles, requested, () => undefined);
@@ -173,7 +183,8 @@ const roleMessages = {
   rbac_stale: 'The roles cannot be read now, so nothing is allowed by them.',
 } as const;
 
-function isLenient(mode: PolicyMode): boolean {
+/** Development mode lets through what nothing allows. */
+export function isLenient(mode: PolicyMode): boolean {
   return mode.development && !mode.requireCapability;
 }
 

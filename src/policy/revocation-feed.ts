@@ -17,9 +17,11 @@ interface Numbered extends Revocation {
 export interface RevocationFeedOptions {
   /** The next revocations after this one, oldest first; empty when there are no more. */
   readonly after: (revocationId: number) => Promise<readonly Numbered[]>;
-  readonly clock: Pick<Clock, 'monotonic'>;
+  readonly clock: Clock;
   readonly log: Log;
   readonly pollMs: number;
+  /** How long after the end of a token its revocation is forgotten, in seconds. */
+  readonly keptAfterEndSec: number;
   /** How long ago the table may have been asked for what is known to count. */
   readonly ageMsMax: number;
 }
@@ -34,6 +36,9 @@ export interface Revocations {
   readonly onRevoked: (listener: () => void) => () => void;
 }
 
+// A look at all of them, which is not for every poll.
+const forgetEverySec = 600;
+
 const unknown: Denial = {
   ...deny('REVOKED', 'revocations_unknown'),
   message: 'Whether the capability has been revoked cannot be told now, so it does not count. Try again.',
@@ -42,11 +47,13 @@ const unknown: Denial = {
 
 export class RevocationFeed implements Revocations {
   readonly #options: RevocationFeedOptions;
-  readonly #revoked = { hash: new Set<string>(), id: new Set<string>() };
+  /** What is revoked, with the second at which it ends by itself. */
+  readonly #revoked = { hash: new Map<string, number>(), id: new Map<string, number>() };
   readonly #listeners = new Set<() => void>();
   readonly #poller: Poller;
   #lastId = 0;
   #hasNews = false;
+  #forgetAgainSec = 0;
 
   constructor(options: RevocationFeedOptions) {
     this.#options = options;
@@ -101,12 +108,24 @@ export class RevocationFeed implements Revocations {
   async #askAll(): Promise<void> {
     for (;;) {
       const revocations = await this.#options.after(this.#lastId);
-      for (const { kind, value, revocationId } of revocations) {
-        this.#revoked[kind].add(value);
+      for (const { kind, value, revocationId, endsAtSec = Number.POSITIVE_INFINITY } of revocations) {
+        this.#revoked[kind].set(value, endsAtSec);
         this.#lastId = revocationId;
       }
-      if (revocations.length === 0) return;
+      if (revocations.length === 0) return this.#forgetOver();
       this.#hasNews = true;
+    }
+  }
+
+  /** What has ended by itself is refused for that; so that there is an end to what is remembered. */
+  #forgetOver(): void {
+    const nowSec = this.#options.clock.now() / 1000;
+    if (nowSec < this.#forgetAgainSec) return;
+    this.#forgetAgainSec = nowSec + forgetEverySec;
+    for (const values of Object.values(this.#revoked)) {
+      for (const [value, endsAtSec] of values) {
+        if (endsAtSec + this.#options.keptAfterEndSec < nowSec) values.delete(value);
+      }
     }
   }
 

@@ -28,11 +28,17 @@ export interface RolesOptions {
   readonly ageMsMax: number;
 }
 
+/** The roles of a book that stays as it is. */
+export function roleViewOf(book: Pick<RoleBook, 'roles' | 'bindings'>): RoleView {
+  const byPrincipal = compile(book);
+  return { grantsOf: (principal) => grantsIn(byPrincipal, principal) };
+}
+
 /** Resolves when the roles were read once; throws `STORE_UNAVAILABLE` when they cannot be. */
 export async function startRoles(options: RolesOptions): Promise<Roles> {
   const { store, ageMsMax } = options;
   let book: RoleBook = { version: -1, roles: [], bindings: [] };
-  let byPrincipal: ReadonlyMap<string, readonly BoundGrant[]> = new Map();
+  let byPrincipal: GrantsByPrincipal = new Map();
   let hasNews = false;
   const listeners = new Set<() => void>();
 
@@ -54,10 +60,7 @@ export async function startRoles(options: RolesOptions): Promise<Roles> {
   await poller.ask();
   poller.start();
   return {
-    grantsOf({ id, teamId }: BearerPrincipal) {
-      if (poller.ageMs > ageMsMax) return undefined;
-      return (byPrincipal.get(id) ?? []).filter(({ team }) => team === undefined || team === teamId);
-    },
+    grantsOf: (principal) => (poller.ageMs > ageMsMax ? undefined : grantsIn(byPrincipal, principal)),
     book: () => book,
     refresh: () => poller.refresh(),
     onChanged: (listener) => void listeners.add(listener),
@@ -69,7 +72,13 @@ interface BoundGrant extends Grant {
   readonly team: string | undefined;
 }
 
-function compile({ roles, bindings }: RoleBook): ReadonlyMap<string, readonly BoundGrant[]> {
+type GrantsByPrincipal = ReadonlyMap<string, readonly BoundGrant[]>;
+
+function grantsIn(byPrincipal: GrantsByPrincipal, { id, teamId }: BearerPrincipal): readonly Grant[] {
+  return (byPrincipal.get(id) ?? []).filter(({ team }) => team === undefined || team === teamId);
+}
+
+function compile({ roles, bindings }: Pick<RoleBook, 'roles' | 'bindings'>): GrantsByPrincipal {
   const byId = new Map([...builtInRoles, ...roles].map((role) => [role.role_id, role]));
   return new Map(
     [...Map.groupBy(bindings, ({ principal_id }) => principal_id)].map(([id, bound]) => [

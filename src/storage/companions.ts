@@ -10,7 +10,11 @@ import { reserve } from './reservations.ts';
 import { keepRevocations } from './revocations.ts';
 import { changeSecrets } from './secrets.ts';
 import { nameSpooled } from './spool.ts';
+import { changePolicies } from './team-policies.ts';
+import { changeApprovals } from './tool-approvals.ts';
+import { changePins } from './tool-pins.ts';
 import { changeToolServers } from './tool-servers.ts';
+import { changeConnections } from './upstream-connections.ts';
 
 /** Statements for all companions of a batch; empty when there are none. */
 export function companionStatements(
@@ -30,6 +34,10 @@ export function companionStatements(
     changeApiKeys(events) +
     changeRoles(events) +
     changeSecrets(events) +
-    changeToolServers(events)
+    changeToolServers(events) +
+    changeConnections(events) +
+    changePins(events) +
+    changePolicies(events) +
+    changeApprovals(events, committed)
   );
 }

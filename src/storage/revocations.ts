@@ -21,10 +21,13 @@ export function keepRevocations(events: readonly PreparedEvent[], committed: rea
   const rows = events.flatMap(({ companions }, index) => {
     const { eventId } = committed[index] as CommittedEvent;
     const { revokes } = companions ?? {};
-    return revokes === undefined ? [] : [`('${revokes.kind}', ${pg.escapeLiteral(revokes.value)}, '${eventId}')`];
+    if (revokes === undefined) return [];
+    const { kind, value, endsAtSec } = revokes;
+    const endsAt = endsAtSec === undefined ? 'NULL' : `to_timestamp(${Number(endsAtSec)})`;
+    return [`('${kind}', ${pg.escapeLiteral(value)}, '${eventId}', ${endsAt})`];
   });
   if (rows.length === 0) return '';
-  return `INSERT INTO capability_revocation (kind, value, event_id) VALUES ${rows.join(', ')}
+  return `INSERT INTO capability_revocation (kind, value, event_id, ends_at) VALUES ${rows.join(', ')}
     ON CONFLICT (kind, value) DO NOTHING; NOTIFY ${channel};`;
 }
 
@@ -34,9 +37,11 @@ interface Row {
   readonly value: string;
   readonly event_id: string;
   readonly revoked_at_sec: string;
+  readonly ends_at_sec: string | null;
 }
 
-const columns = 'revocation_id, kind, value, event_id, floor(extract(epoch FROM revoked_at))::bigint AS revoked_at_sec';
+const columns = `revocation_id, kind, value, event_id, floor(extract(epoch FROM revoked_at))::bigint AS revoked_at_sec,
+  floor(extract(epoch FROM ends_at))::bigint AS ends_at_sec`;
 
 function stored(row: Row): StoredRevocation {
   return {
@@ -45,6 +50,7 @@ function stored(row: Row): StoredRevocation {
     value: row.value,
     eventId: row.event_id,
     revokedAtSec: Number(row.revoked_at_sec),
+    ...(row.ends_at_sec === null ? {} : { endsAtSec: Number(row.ends_at_sec) }),
   };
 }
 
@@ -57,6 +63,8 @@ export interface RevocationPage {
 export interface RevocationStore {
   /** Newest first. */
   readonly list: (page: RevocationPage) => Promise<StoredRevocation[]>;
+  /** Forgets those of tokens that ended long ago. Resolves with how many. */
+  readonly prune: () => Promise<number>;
 }
 
 export function createRevocationStore(pool: pg.Pool): RevocationStore {
@@ -65,6 +73,14 @@ export function createRevocationStore(pool: pg.Pool): RevocationStore {
       const text = `SELECT ${columns} FROM capability_revocation WHERE revocation_id < $1
                      ORDER BY revocation_id DESC LIMIT $2`;
       return (await read<Row>(pool, text, [before, limit])).map(stored);
+    },
+    async prune() {
+      let pruned = 0;
+      for (let count = -1; count !== 0; pruned += count) {
+        const rows = await read<{ count: string }>(pool, 'SELECT capability_forget_revoked() AS count');
+        count = Number(rows[0]?.count ?? 0);
+      }
+      return pruned;
     },
   };
 }

@@ -51,11 +51,21 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   capability_use: kept,
   stream_once: secret,
   chat_session: secret,
+  mcp_session: secret,
+  gateway_key: { writer: ['SELECT', 'INSERT'], reader: [] },
   tool_server: kept,
+  upstream_connection: secret,
+  upstream_consent: secret,
+  tool_pin: kept,
+  tool_definition: kept,
+  team_policy: kept,
+  tool_approval: kept,
+  tool_approval_arguments: secret,
 };
 
 /** By function, arguments included: whether the writer may call it. Nobody else may; triggers are called by nobody. */
 export const functionRights: Readonly<Record<string, boolean>> = {
+  'capability_forget_revoked()': true,
   'log_cosign(bigint, bytea, text)': true,
   'log_extend(bigint)': true,
   'log_extend_to(bigint)': false,

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import { read } from './db.ts';
 
-export type VersionedTopic = 'roles' | 'secrets' | 'tool_servers';
+export type VersionedTopic = 'roles' | 'secrets' | 'tool_servers' | 'tool_pins' | 'team_policies';
 
 /** A query for the version of a topic, also as part of another one. */
 export function versionSql(topic: VersionedTopic): string {

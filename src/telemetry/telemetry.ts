@@ -6,12 +6,19 @@ import { type Logger, pino } from 'pino';
 import type { DenialReason } from '../core/denial.ts';
 import { createDeliveryTelemetry, type DeliveryTelemetry } from './delivery.ts';
 import { createLimitTelemetry, type LimitTelemetry } from './limits.ts';
+import { createMcpClientTelemetry, type McpClientTelemetry } from './mcp-clients.ts';
 import { createMetrics, type Metrics, quantile } from './metrics.ts';
+import { createPinTelemetry, type PinTelemetry } from './pins.ts';
 import { createStreamTelemetry, type StreamTelemetry } from './stream.ts';
 
 export type Log = Logger;
 
-export interface Telemetry extends DeliveryTelemetry, LimitTelemetry, StreamTelemetry {
+export interface Telemetry
+  extends DeliveryTelemetry,
+    LimitTelemetry,
+    McpClientTelemetry,
+    PinTelemetry,
+    StreamTelemetry {
   readonly log: Log;
   readonly requestAnswered: (request: {
     readonly method: string;
@@ -105,6 +112,8 @@ export function createTelemetry(options: {
     ...createDeliveryTelemetry(log, metrics.registry),
     ...createStreamTelemetry(log, metrics.registry, metrics.activeSessions),
     ...createLimitTelemetry(log, metrics.registry),
+    ...createMcpClientTelemetry(metrics.registry),
+    ...createPinTelemetry(metrics.registry),
     isLogFailing: () => failing,
     async exposition() {
       return { contentType: metrics.registry.contentType, text: await metrics.registry.metrics() };

@@ -9,6 +9,7 @@ import { canonicalize } from '../../src/core/canonical-json.ts';
 import { didTalosFromPublicKey } from '../../src/core/did.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import {
+  dumpOf,
   productionEnv,
   recordOf,
   type SendOptions,
@@ -18,6 +19,7 @@ import {
 } from '../support/gateway.ts';
 import { adminToken, attest } from '../support/identity.ts';
 import { issuerOfSeed, testNowSec, tokenWith } from '../support/issuer.ts';
+import { query } from '../support/log-fixture.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 import { describeVectors, vector } from '../support/vectors.ts';
 
@@ -162,6 +164,11 @@ describe('an attestation is refused', () => {
 
   it('a second time, here and at every gateway of the database, in whichever way its key is spelled', async () => {
     const headers = signed();
+    const replaysAt = async (at: TestGateway) => {
+      const { sessions } = (await at.send('/api/gateway/status')).body as { sessions?: JsonObject };
+      return Number(sessions?.['replay_rejections_1h']);
+    };
+    const before = await Promise.all([gateway, other].map(replaysAt));
     expect((await call({ capability: bound(), headers })).status).toBe(200);
     for (const at of [gateway, other]) {
       const again = await call({ capability: bound(), headers }, at);
@@ -169,6 +176,7 @@ describe('an attestation is refused', () => {
       const respelled = { ...headers, 'x-talos-key-id': holderTalos };
       expect((await call({ capability: bound(), headers: respelled }, at)).body['code']).toBe('REPLAY_DETECTED');
     }
+    expect(await Promise.all([gateway, other].map(replaysAt))).toEqual(before.map((count) => count + 2));
   });
 
   it('but once, when it comes to all gateways at once', async () => {
@@ -296,6 +304,104 @@ describe('a session', () => {
     expect((await resume(session, {})).status).toBe(401);
     expect((await resume(session, { token: adminToken({ sub: holder.did, permissions: [] }) })).status).toBe(403);
     expect((await resume(session, { headers: signed({}, listed) })).status).toBe(403);
+  });
+
+  it('is known at every gateway, to the same caller, and judged there as it is here', async () => {
+    const session = await open();
+    const there = (options: SendOptions) =>
+      call({ ...options, headers: { 'x-talos-session': session, ...options.headers } }, other);
+    const answer = await there({ token: someone() });
+    expect([answer.status, answer.headers.get('x-talos-session')]).toEqual([200, session]);
+    const calls = upstream.calls.length;
+    expect((await there({ token: adminToken({ sub: 'another', permissions: [] }) })).status).toBe(403);
+    expect((await there({ token: adminToken({ team_id: 'blue', permissions: [] }) })).status).toBe(403);
+    expect((await there({})).status).toBe(401);
+    expect(upstream.calls.length).toBe(calls);
+  });
+
+  it('demands the signature at every gateway where the capability does', async () => {
+    const opened = await call({ capability: bound(), headers: signed() });
+    const headers = { 'x-talos-session': opened.headers.get('x-talos-session') ?? '' };
+    expect((await call({ headers: { ...headers, ...signed() } }, other)).status).toBe(200);
+    expect((await call({ headers: { ...headers, ...signed({}, listed) } }, other)).status).toBe(403);
+    expect((await call({ headers, token: someone() }, other)).status).toBe(403);
+  });
+
+  it('ends at every gateway when its capability is revoked, whether it was known there or not', async () => {
+    const token = tokenWith({ scope: 'tool:weather', exp: testNowSec + 301 });
+    const sessions = await Promise.all(
+      ['first', 'second'].map(async (sub) => {
+        const caller = adminToken({ sub, permissions: [] });
+        const answer = await call({ token: caller, capability: token });
+        return { token: caller, headers: { 'x-talos-session': answer.headers.get('x-talos-session') ?? '' } };
+      }),
+    );
+    const [known, unknown] = sessions;
+    expect((await call(known ?? {}, other)).status).toBe(200);
+    const admin = { token: productionEnv.AUTH_ADMIN_SECRET, json: { token } };
+    expect((await gateway.send('/admin/v1/capabilities/revoke', admin)).status).toBe(200);
+    await expect.poll(async () => (await call(known ?? {}, other)).status, { timeout: 20_000 }).toBe(403);
+    const refused = await call(unknown ?? {}, other);
+    expect(refused.body).toMatchObject({ details: { denial_reason: 'REVOKED' } });
+    expect((await call(unknown ?? {})).status).toBe(403);
+  });
+
+  it('ends at every gateway when its capability expires', async () => {
+    const session = await open();
+    clock.nowSec = testNowSec + 300 + 60;
+    try {
+      const late = await call({ token: someone(), headers: { 'x-talos-session': session } }, other);
+      expect(late.body).toMatchObject({ details: { denial_reason: 'EXPIRED' } });
+    } finally {
+      clock.nowSec = testNowSec;
+    }
+  });
+
+  it('ends after a day, though its capability goes on', async () => {
+    const lasting = tokenWith({ scope: 'tool:weather', exp: testNowSec + 200_000 });
+    const headers = (await call({ token: someone(), capability: lasting })).headers;
+    const session = { 'x-talos-session': headers.get('x-talos-session') ?? '' };
+    clock.nowSec = testNowSec + 86_400;
+    try {
+      const late = () => adminToken({ sub: 'someone', permissions: [], exp: testNowSec + 90_000 });
+      expect((await call({ token: late(), headers: session })).status).toBe(403);
+      expect((await call({ token: late(), headers: session }, other)).status).toBe(403);
+      expect((await call({ token: late(), capability: lasting })).status).toBe(200);
+    } finally {
+      clock.nowSec = testNowSec;
+    }
+  });
+
+  it('is given to nobody who has no other name than the capability, so that no stranger can use that of another', async () => {
+    const capability = tokenWith({ scope: 'tool:gateway/method:events.read' });
+    for (const at of [gateway, other]) {
+      const answer = await at.send('/api/events', { capability });
+      expect([answer.status, answer.headers.has('x-talos-session')]).toEqual([200, false]);
+    }
+    const named = await gateway.send('/api/events', { capability, token: someone() });
+    const session = named.headers.get('x-talos-session') ?? '';
+    expect((await gateway.send('/api/events', { headers: { 'x-talos-session': session } })).status).toBe(403);
+  });
+
+  it('is kept for other gateways in a form that nobody can use who reads the database', async () => {
+    const token = tokenWith({ scope: 'tool:weather', exp: testNowSec + 302 });
+    const answer = await call({ token: someone(), capability: token });
+    const dump = await dumpOf(gateway);
+    expect(dump).toContain('stream_once');
+    for (const secret of [token, answer.headers.get('x-talos-session') ?? '']) {
+      expect(dump).not.toContain(secret);
+      expect(dump).not.toContain(Buffer.from(secret).toString('hex'));
+    }
+  });
+
+  it('that somebody changed in the database is none', async () => {
+    const token = tokenWith({ scope: 'tool:weather', exp: testNowSec + 303 });
+    const { headers } = await call({ token: someone(), capability: token });
+    const session = { 'x-talos-session': headers.get('x-talos-session') ?? '' };
+    await query(gateway.database.url, "UPDATE stream_once SET sealed = sealed || '\\x00' WHERE sealed IS NOT NULL");
+    const there = await call({ token: someone(), headers: session }, other);
+    expect([there.status, (there.body['details'] as JsonObject)['denial_reason']]).toEqual([403, 'NO_CAPABILITY']);
+    expect((await call({ token: someone(), headers: session })).status).toBe(200);
   });
 
   it('is told to nobody whose capability is refused', async () => {

@@ -130,8 +130,8 @@ describe.concurrent('talos grant', () => {
 
   const scope = ['--scope', 'tool:git'];
   it.each([
-    ['a scope that is none', ['--scope', 'git'], '--scope git is not a scope'],
-    ['one scope of two that is none', ['--scope', 'tool:git', 'tools/call'], '--scope tools/call is not a scope'],
+    ['a scope that is none', ['--scope', 'git'], '--scope: "git" is not a scope'],
+    ['one scope of two that is none', ['--scope', 'tool:git', 'tools/call'], '--scope: "tools/call" is not a scope'],
     ['a duration that is none', [...scope, '--ttl', '1y'], '--ttl 1y is not a duration'],
     ['a duration of ages', [...scope, '--ttl', '9999d'], 'too long; the most is 3650d'],
     ['a reserved subject', [...scope, '--subject', 'anonymous'], '--subject must be'],

@@ -83,6 +83,10 @@ servers:
     env: { TOKEN: "\${GIT_TOKEN}-\${GIT_TOKEN}" }
     cwd: work
     call_timeout: 5m
+    sessions: shared
+    max_sessions: 3
+    max_memory: 2GiB
+    max_open_files: 100
 `;
 
 describe('tool servers in the file', () => {
@@ -98,6 +102,10 @@ describe('tool servers in the file', () => {
       args: ['--root', '/srv', ''],
       cwd: `${cwd}/work`,
       callTimeoutMs: 300_000,
+      sessions: 'shared',
+      maxSessions: 3,
+      maxMemoryBytes: 2 ** 31,
+      maxOpenFiles: 100,
     });
     expect({ ...files?.env }).toEqual({ TOKEN: 't0k-t0k' });
     expect(git).toMatchObject({
@@ -155,7 +163,20 @@ describe('tool servers in the file', () => {
     ['servers: {a: {id: b, url: "http://h"}}', /^servers\.a in .* has another id inside/],
     ['servers: {a: {}}', /^servers\.a in .*: a server with the transport 'auto' needs a url\.$/],
     ['servers: {a: {transport: stdio}}', /: a stdio server needs a command\.$/],
-    ['servers: {a: {transport: sse, url: "http://h"}}', /: transport must be one of auto, http, stdio, jsonrpc\.$/],
+    [
+      'servers: {a: {transport: pipe, url: "http://h"}}',
+      /: transport must be one of auto, http, sse, stdio, jsonrpc\.$/,
+    ],
+    ['servers: {a: {transport: sse}}', /: a server with the transport 'sse' needs a url\.$/],
+    ['servers: {a: {url: "http://h", sessions: none}}', /: sessions must be/],
+    ['servers: {a: {url: "http://h", max_sessions: 0}}', /: max_sessions must be a number of sessions from 1/],
+    ['servers: {a: {url: "http://h", max_memory: 1GiB}}', /: max_memory does not go with the transport "auto"\.$/],
+    [
+      'servers: {a: {url: "http://h", max_open_files: 99}}',
+      /: max_open_files does not go with the transport "auto"\.$/,
+    ],
+    ['servers: {a: {command: x, max_memory: 1KiB}}', /: max_memory must be a size of at least 16777216 bytes/],
+    ['servers: {a: {command: x, max_open_files: 3}}', /: max_open_files must be a number of files from 16/],
     ['servers: {a: {url: "ftp://h"}}', /: url must be an http/],
     ['servers: {a: {url: 5}}', /: url must be an http/],
     ['servers: {a: {ulr: "http://h"}}', /: "ulr" is not a key of a server\. Did you mean "url"\?$/],

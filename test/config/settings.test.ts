@@ -169,6 +169,23 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
   oidcTeamClaim: texts,
   oidcPermissionsClaim: texts,
   publicUrl: urls,
+  advertiseUrl: {
+    good: [
+      ['http://10.0.0.7:8000', 'http://10.0.0.7:8000'],
+      ['http://127.0.0.1:0', 'http://127.0.0.1:0'],
+      ['https://[fd00::7]:8443', 'https://[fd00::7]:8443'],
+    ],
+    bad: [
+      '10.0.0.7:8000',
+      'ftp://h',
+      'http://h/',
+      'http://h/a',
+      'http://u@h',
+      'http://u:p@h',
+      'http://h:80',
+      'http://h?a',
+    ],
+  },
   storeSizeWarn: sizes,
   storeSizeStop: sizes,
   auditRetentionDays: {
@@ -209,6 +226,20 @@ const cases: Readonly<Record<Exclude<SettingKey, 'tlsCertFile' | 'tlsKeyFile'>, 
     bad: ['short', '11'.repeat(31), `a:${'11'.repeat(32)},a:${'22'.repeat(32)}`, `:${'11'.repeat(32)}`],
   },
   managedStdioServers: booleans,
+  approvalWaitSec: {
+    good: [
+      ['0', 0],
+      ['60', 60],
+    ],
+    bad: ['-1', '61', 'soon', '1.5'],
+  },
+  approvalTtlSec: {
+    good: [
+      ['1', 1],
+      ['86400', 86_400],
+    ],
+    bad: ['0', '86401', '1h'],
+  },
   secretsKeyFile: { good: [['/etc/talos/secrets.key', '/etc/talos/secrets.key']], bad: ['a\0b'] },
   trustedIssuers: {
     good: [

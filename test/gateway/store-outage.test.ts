@@ -88,8 +88,8 @@ describe.concurrent.each<[string, (store: StoreProxy) => void | Promise<void>]>(
     expect(ready.status).toBe(503);
     expect(ready.body).toEqual({
       status: 'failed',
-      checks: { postgres: 'error' },
-      detail: { status: 'failed', checks: { postgres: 'error' } },
+      checks: { postgres: 'error', limits: 'ok' },
+      detail: { status: 'failed', checks: { postgres: 'error', limits: 'ok' } },
     });
     expect(readyz.status).toBe(503);
     expect(readyz.body).toEqual({ status: 'not ready', reason: 'the audit log cannot be written', region: 'local' });

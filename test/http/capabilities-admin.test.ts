@@ -93,6 +93,27 @@ describe('granting', () => {
     expect((await admin('capabilities', { ...grantBody, ...changes })).status).toBe(status);
   });
 
+  it.each([
+    ['that is none', 'git', '"git" is not a scope'],
+    ['of which one is none', 'tool:tested other', 'is not a scope'],
+    ['with a star in a name', 'tool:tested/method:git_*', 'is not a scope'],
+    ['for an action that there is not', 'tool:gateway/method:events.raed', 'no action of the gateway'],
+    ['for a resource of a tool', 'tool:tested/method:echo/resource:x', 'neither tools nor actions'],
+    ['of the older spelling without the names that it needs', 'tools/call', 'is not a scope'],
+  ])('refuses a scope that could never grant anything, in a sentence that says so: %s', async (_, scope, sentence) => {
+    const { status, body } = await admin('capabilities', { ...grantBody, scope });
+    expect([status, body['code'], body['message']]).toEqual([
+      400,
+      'INVALID_REQUEST',
+      expect.stringContaining(sentence),
+    ]);
+  });
+
+  it('gives one of the older spelling', async () => {
+    const { token } = await granted({ scope: 'tools/call', constraints: { tool: 'tested', method: 'echo' } });
+    expect((await call(token)).status).toBe(200);
+  });
+
   it('is not for a gateway without a key', async () => {
     const answer = await second.send('/admin/v1/capabilities', { token, json: grantBody });
     expect([answer.status, answer.body['code']]).toEqual([501, 'ISSUER_NOT_CONFIGURED']);

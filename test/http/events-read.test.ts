@@ -12,6 +12,8 @@ let ids: readonly string[];
 
 beforeAll(async () => {
   upstream = await startUpstream({ calls: { echo } });
+  // Its tools would be the first record of the log.
+  await upstream.close();
   gateway = await startTestGateway({ servers: { tested: upstream.url }, clock: wallClock() });
   const submitted: string[] = [];
   for (let n = 0; n < total; n++) {
@@ -24,6 +26,7 @@ beforeAll(async () => {
     submitted.push(String((await gateway.send('/api/events', { json })).body['event_id']));
   }
   ids = submitted;
+  await upstream.reopen();
 });
 
 afterAll(async () => {

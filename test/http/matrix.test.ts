@@ -9,7 +9,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { permissionOfAction } from '../../src/core/permission.ts';
 import { type Surface, type SurfaceId, surfaceOf, surfaces } from '../../src/core/surfaces.ts';
-import { type Answer, productionEnv, startTestGateway, type TestGateway, wallClock } from '../support/gateway.ts';
+import {
+  type Answer,
+  productionEnv,
+  type SendOptions,
+  startTestGateway,
+  type TestGateway,
+  wallClock,
+} from '../support/gateway.ts';
 import { adminToken, attest, hs256, signedJwt } from '../support/identity.ts';
 import {
   goodClaims,
@@ -21,7 +28,8 @@ import {
   tokenWith,
 } from '../support/issuer.ts';
 import { type OidcIssuer, rsaKey, startOidcIssuer } from '../support/oidc-issuer.ts';
-import { connect, initMessage } from '../support/stream.ts';
+import { answerFaults } from '../support/openapi.ts';
+import { connect, initMessage, watch } from '../support/stream.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
 const internal = /^\/internal\//;
@@ -55,6 +63,8 @@ interface Expected {
 let count = 0;
 const fresh = () => `m${++count}`;
 const anId = '018bcfe5-6800-7000-8000-000000000000';
+const aTool = { server_id: 'tested', tool_name: 'nobody' };
+const aHash = `sha256:${'00'.repeat(32)}`;
 const event = { event_type: 'deploy', actor: 'ci', action: 'start' };
 const hello = { jsonrpc: '2.0', id: 1, method: 'tools/list' };
 const open: Expected = { gate: 'public' };
@@ -138,6 +148,21 @@ const expected: Record<string, Expected> = {
   'admin.mcp.servers.add': { ...admin, json: () => ({ id: fresh(), url: 'https://tools.example/' }) },
   'admin.mcp.servers.change': { ...admin, at: { server_id: 'nobody' }, status: 404, json: () => ({ tags: [] }) },
   'admin.mcp.servers.remove': { ...admin, at: { server_id: 'nobody' }, status: 404 },
+  'admin.mcp.pins.list': admin,
+  'admin.mcp.pins.get': { ...admin, at: aTool, status: 404 },
+  'admin.mcp.pins.approve': { ...admin, at: aTool, status: 404, json: () => ({ definition_hash: aHash }) },
+  'admin.mcp.pins.reject': { ...admin, at: aTool, status: 404, json: () => ({ definition_hash: aHash }) },
+  'admin.mcp.pins.forget': { ...admin, at: aTool, status: 404 },
+  'admin.mcp.pins.forget.all': { ...admin, at: { server_id: 'nobody' }, status: 404 },
+  'admin.mcp.policies.list': admin,
+  'admin.mcp.policies.get': { ...admin, at: { policy_id: 'nobody' }, status: 404 },
+  'admin.mcp.policies.add': { ...admin, json: () => ({ id: fresh(), team_id: 'a team of nobody' }) },
+  'admin.mcp.policies.change': { ...admin, at: { policy_id: 'nobody' }, status: 404, json: () => ({}) },
+  'admin.mcp.policies.remove': { ...admin, at: { policy_id: 'nobody' }, status: 404 },
+  'admin.mcp.approvals.list': admin,
+  'admin.mcp.approvals.get': { ...admin, at: { approval_id: anId }, status: 404 },
+  'admin.mcp.approvals.approve': { ...admin, at: { approval_id: anId }, status: 404, json: () => ({}) },
+  'admin.mcp.approvals.deny': { ...admin, at: { approval_id: anId }, status: 404, json: () => ({}) },
   'admin.mcp.servers.test': { ...admin, at: { server_id: 'nobody' }, status: 404 },
   'mcp.servers.list': { gate: 'list', legacy: detail },
   'mcp.tools.list': { gate: 'bearer', at: { server_id: 'tested' }, legacy: detail },
@@ -148,6 +173,12 @@ const expected: Record<string, Expected> = {
     json: () => ({ input: {} }),
     legacy: detail,
   },
+  // The server is one without accounts, and nobody comes back from anywhere.
+  'mcp.connections.start': { gate: 'bearer', at: { server_id: 'tested' }, status: 400, legacy: detail },
+  'mcp.connections.get': { gate: 'bearer', at: { server_id: 'tested' }, status: 400, legacy: detail },
+  'mcp.connections.delete': { gate: 'bearer', at: { server_id: 'tested' }, status: 404, legacy: detail },
+  'mcp.connections.arrive': { ...open, at: { server_id: 'tested' }, status: 400 },
+  'mcp.connections.finish': { ...open, at: { server_id: 'tested' }, status: 400 },
   'mcp.tools.chat': {
     gate: 'chat',
     json: () => ({ session_id: fresh(), model: 'm', messages: [{ role: 'user', content: 'x' }] }),
@@ -155,6 +186,19 @@ const expected: Record<string, Expected> = {
   },
   'mcp.native': { gate: 'mcp', at: { server_id: 'tested' }, json: () => hello },
   'mcp.native.all': { gate: 'mcp', json: () => ({ ...hello, method: 'initialize' }) },
+  // Without a session there is nothing to listen to, or to end.
+  'mcp.native.listen': { gate: 'list', at: { server_id: 'tested' }, status: 405 },
+  'mcp.native.listen.all': { gate: 'list', status: 405 },
+  'mcp.native.end': { gate: 'list', at: { server_id: 'tested' }, status: 405 },
+  'mcp.native.end.all': { gate: 'list', status: 405 },
+  'mcp.native.sse': { gate: 'bearer', at: { server_id: 'tested' } },
+  'mcp.native.messages': {
+    gate: 'list',
+    at: { server_id: 'tested' },
+    query: '?session_id=x',
+    json: () => hello,
+    status: 404,
+  },
 };
 
 const secret = productionEnv.AUTH_ADMIN_SECRET;
@@ -275,8 +319,6 @@ type Verdicted = 'stranger' | 'scheme' | 'invalid' | 'spoilt' | 'unbound' | 'pow
 interface Credential {
   readonly standing: Standing;
   readonly headers: (id: SurfaceId, body?: JsonValue) => Readonly<Record<string, string>>;
-  /** It is for one request, whose body it speaks of. */
-  readonly isSigned?: true;
 }
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
@@ -334,14 +376,12 @@ const credentials: Readonly<Record<string, Credential>> = {
   'a signature of a key that nobody knows': {
     standing: 'unsigned',
     headers: attested(strangeIssuer),
-    isSigned: true,
   },
   'a signature with a nonce that was used': {
     standing: 'replayed',
     headers: attested(signer, spentNonce),
-    isSigned: true,
   },
-  'a signature of a known key': { standing: 'right', headers: attested(signer), isSigned: true },
+  'a signature of a known key': { standing: 'right', headers: attested(signer) },
   'a token whose bearer has a role': {
     standing: 'right',
     headers: () => bearer(adminToken({ sub: 'holder', permissions: [] })),
@@ -576,6 +616,14 @@ function checkHeaders({ headers }: Answer): void {
   expect(headers.get('server')).toBeNull();
 }
 
+/** An answer that is JSON is as the document of the API says. */
+function checkBody(id: SurfaceId, { status, headers, text }: Answer): void {
+  const isJson = headers.get('content-type')?.startsWith('application/json') === true;
+  // The document does not describe itself.
+  if (isJson && text !== '' && id !== 'docs.openapi')
+    expect.soft([id, answerFaults(id, status, JSON.parse(text))]).toEqual([id, []]);
+}
+
 const errorIn = ({ body }: Answer) => (body['error'] as JsonObject | undefined)?.['data'] as JsonObject | undefined;
 
 describe('every route', () => {
@@ -596,6 +644,7 @@ describe('every route', () => {
       checkHeaders(answer);
       if (code !== undefined && gate === 'mcp' && status === 200) expect(errorIn(answer)).toMatchObject({ code });
       else if (code !== undefined) checkError(answer, code, legacy);
+      else if (answer.status < 400) checkBody(id, answer);
       // A right that is refused anyway was refused by what is there, and not by who asked.
       else if (answer.status >= 400)
         expect(answer.body['code'] ?? answer.body['status']).not.toMatch(/^(AUTH|ADMIN_AUTH|TALOS_DENIED)/);
@@ -623,46 +672,158 @@ describe('every route', () => {
   });
 });
 
-describe('data of another team', () => {
-  const readers = routed.filter((id) => (surfaceOf(id) as Surface).action === 'events.read');
-  const reading = 'tool:gateway/method:events.read';
-  const other = () => bearer(tokenWith({ scope: reading, constraints: { team_id: 'other' } }));
+it('what is there is answered as the document says', async () => {
+  const token = tokenWith({ scope: 'tool:gateway/method:events.write' });
+  const { body } = await gateway.send('/api/events', { json: { ...event, metadata: { deep: { er: 1 } } }, token });
+  const eventId = String(body['event_id']);
+  const role = await tell('/admin/v1/rbac/roles', { name: fresh(), permissions: ['events:read'], description: 'x' });
+  await tell('/admin/v1/rbac/bindings', { principal_id: 'there', bindings: [{ role_id: 'Auditor', scope: 'global' }] });
+  await tell('/admin/v1/secrets', { name: 'there', value: 'v' });
+  const made = await tell('/admin/v1/api-keys', { name: 'there', permissions: [], expires_in_seconds: 600 });
+  const keyId = String((made['key'] as JsonObject)['id']);
+  const rotation = await gateway.send('/admin/v1/secrets/rotate-all', { token: secret, method: 'POST' });
+  await tell('/admin/v1/mcp/servers', { id: 'there', url: 'https://tools.example/', tags: ['x'] });
+  const reader = tokenWith({ scope: 'tool:gateway/method:events.read', constraints: { team_id: '*' } });
+  const asked: [SurfaceId, string, SendOptions?][] = [
+    ['events.get', `/api/events/${eventId}`, { token: reader }],
+    ['events.list', '/api/events?limit=3', { token: reader }],
+    ['events.proof', `/api/events/${eventId}/proof`, { token: reader }],
+    ['log.proof', `/proof/${eventId}`, { token: reader }],
+    ['admin.rbac.bindings.list', '/admin/v1/rbac/bindings'],
+    ['admin.rbac.roles.delete', `/admin/v1/rbac/roles/${String(role['role_id'])}`, { method: 'DELETE' }],
+    ['admin.rbac.bindings.delete', '/admin/v1/rbac/bindings/there', { method: 'DELETE' }],
+    ['admin.secrets.list', '/admin/v1/secrets'],
+    ['admin.secrets.delete', '/admin/v1/secrets/there', { method: 'DELETE' }],
+    ['admin.keys.list', '/admin/v1/api-keys'],
+    ['admin.keys.rotate', `/admin/v1/api-keys/${keyId}/rotate`, { json: {} }],
+    ['admin.keys.revoke', `/admin/v1/api-keys/${keyId}`, { method: 'DELETE' }],
+    ['admin.mcp.servers.get', '/admin/v1/mcp/servers/there'],
+    ['admin.mcp.servers.change', '/admin/v1/mcp/servers/there', { method: 'PATCH', json: { tags: ['y'] } }],
+    ['admin.mcp.servers.test', '/admin/v1/mcp/servers/tested:test', { method: 'POST' }],
+    ['admin.mcp.servers.remove', '/admin/v1/mcp/servers/there', { method: 'DELETE' }],
+    ['admin.capabilities.revocations', '/admin/v1/capabilities/revocations'],
+    ['admin.config.export', '/admin/v1/config:export'],
+  ];
+  const id = String(rotation.body['op_id'] ?? '');
+  if (rotation.status === 200) asked.push(['admin.secrets.rotation', `/admin/v1/secrets/rotation-status/${id}`]);
+  for (const [surfaceId, path, options] of asked) {
+    const ask = () => gateway.send(path, { token: secret, ...options });
+    // A proof is there once a checkpoint covers the record.
+    const isProof = surfaceId.endsWith('proof');
+    if (isProof) await expect.poll(async () => (await ask()).status, { timeout: 20_000 }).toBe(200);
+    const answer = await ask();
+    expect([path, answer.status], answer.text).toEqual([path, 200]);
+    checkBody(surfaceId, answer);
+  }
+});
 
-  it.each(readers.filter((id) => expected[id]?.gate === 'events'))('%s shows nothing of it', async (id) => {
-    const token = tokenWith({ scope: 'tool:gateway/method:events.write', constraints: { team_id: 'mine' } });
-    const json = { ...event, actor: `actor-${id}` };
-    const written = await gateway.send('/api/events', { json, token });
+describe('data of another team', () => {
+  const byTeam = new Set<string | undefined>(['events.read', 'admin.audit.read', 'admin.telemetry.read']);
+  const readers = routed.filter((id) => byTeam.has((surfaceOf(id) as Surface).action));
+  /** Whoever may read all of this, of one team. */
+  const readerOf = (team: string, sub = `did:talos:reader-of-${team}`) => {
+    const scope = [...byTeam].map((action) => `tool:gateway/method:${action}`).join(' ');
+    return bearer(tokenWith({ scope, sub, constraints: { team_id: team } }));
+  };
+  const report = async (team: string, actor: string) => {
+    const token = tokenWith({ scope: 'tool:gateway/method:events.write', constraints: { team_id: team } });
+    const written = await gateway.send('/api/events', { json: { ...event, actor, metadata: { actor } }, token });
     const eventId = String(written.body['event_id'] ?? written.headers.get('x-talos-audit-ref'));
     expect(eventId).toMatch(/^[0-9a-f-]{36}$/);
+    return eventId;
+  };
+
+  /** What is theirs and not ours: by how the surface shows it. */
+  type Check = (id: SurfaceId, team: string) => Promise<void>;
+
+  const inAnswer: Check = async (id, team) => {
+    const eventId = await report(team, `actor-of-${team}`);
     const path = surfaceOf(id).template.replace('{event_id}', eventId).replace('{tile}', '000.p/1');
-    if (path.endsWith('/stream') || path.endsWith('/ticket')) return;
     const { query = '' } = expected[id] ?? {};
-    if (id.startsWith('events.sse')) return await expectSilent(path);
-    const theirs = await gateway.send(path + query, { headers: other() });
-    expect(theirs.text).not.toContain(`actor-${id}`);
+    const ask = (headers: Readonly<Record<string, string>>) => gateway.send(path + query, { headers });
+    const theirs = await ask(readerOf('other'));
+    expect(theirs.text).not.toContain(`actor-of-${team}`);
     if (path.includes(eventId)) expect([theirs.status, theirs.body['code']]).toEqual([404, 'NOT_FOUND']);
     if (expected[id]?.all) expect([theirs.status, theirs.body['code']]).toEqual([403, 'TALOS_DENIED']);
-  });
+    else if (!path.includes('proof')) expect((await ask(readerOf(team))).status).toBe(200);
+  };
 
-  /** A stream from the beginning shows what comes after it began to this team alone. */
-  async function expectSilent(path: string): Promise<void> {
-    const aborter = new AbortController();
-    const response = await fetch(`${gateway.url}${path}?after_cursor=`, { headers: other(), signal: aborter.signal });
-    expect(response.status).toBe(200);
-    const marks = ['mine', 'other'].map((team) => ({ team, actor: fresh() }));
-    for (const { team, actor } of marks) {
-      const token = tokenWith({ scope: 'tool:gateway/method:events.write', constraints: { team_id: team } });
-      await gateway.send('/api/events', { json: { ...event, actor, metadata: { actor } }, token });
-    }
-    let seen = '';
-    const decoder = new TextDecoder();
-    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-      seen += decoder.decode(chunk);
-      if (seen.includes(`"${marks[1]?.actor}"`)) break;
-    }
-    aborter.abort();
-    expect(seen).not.toContain(`"${marks[0]?.actor}"`);
-  }
+  /** Numbers of a team that nobody else is in: those of others are not among them. */
+  const inNumbers =
+    (path: string, numberIn: (body: JsonObject) => unknown): Check =>
+    async (_, team) => {
+      const read = async (of: string) => numberIn((await gateway.send(path, { headers: readerOf(of) })).body);
+      expect(await read(`nobody-of-${team}`)).toBe(0);
+      await report(team, 'somebody');
+      await report(team, 'somebody');
+      expect(Number(await read(team))).toBeGreaterThan(0);
+      expect(await read(`nobody-of-${team}`)).toBe(0);
+    };
+
+  /** Who is told of the first and not of the second. */
+  const marks = (team: string) => ({ mine: { team, actor: fresh() }, other: { team: 'other', actor: fresh() } });
+
+  const inStream =
+    (pathOf: (id: SurfaceId) => Promise<string>): Check =>
+    async (id, team) => {
+      const aborter = new AbortController();
+      const path = await pathOf(id);
+      const headers = path.includes('ticket') ? {} : readerOf('other');
+      const response = await fetch(gateway.url + path, { headers, signal: aborter.signal });
+      expect(response.status).toBe(200);
+      const { mine, other } = marks(team);
+      for (const { team: of, actor } of [mine, other]) await report(of, actor);
+      let seen = '';
+      const decoder = new TextDecoder();
+      for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+        seen += decoder.decode(chunk);
+        if (seen.includes(`"${other.actor}"`)) break;
+      }
+      aborter.abort();
+      expect(seen).not.toContain(`"${mine.actor}"`);
+    };
+
+  const inSocket: Check = async (_, team) => {
+    const ts = new Date(testNowSec * 1000).toISOString();
+    const client = await watch(gateway, { ts }, { headers: readerOf('other') });
+    const { mine, other } = marks(team);
+    for (const { team: of, actor } of [mine, other]) await report(of, actor);
+    const seen = () => JSON.stringify(client.items());
+    await expect.poll(seen, { timeout: 20_000 }).toContain(`"${other.actor}"`);
+    expect(seen()).not.toContain(`"${mine.actor}"`);
+    await client.close();
+  };
+
+  const inSessions: Check = async (_, team) => {
+    const ts = new Date(testNowSec * 1000).toISOString();
+    const client = await watch(gateway, { ts }, { headers: readerOf(team, `did:talos:watcher-of-${team}`) });
+    const ask = async (of: string) => (await gateway.send('/sessions', { headers: readerOf(of) })).text;
+    expect(await ask('other')).not.toContain(String(client.of('init_ack')[0]?.['session_id']));
+    expect(await ask('other')).not.toContain(`watcher-of-${team}`);
+    expect(await ask(team)).toContain(`watcher-of-${team}`);
+    await client.close();
+  };
+
+  const ticketFor = async () => {
+    const { body, text } = await gateway.send('/api/events/ticket', { method: 'POST', headers: readerOf('other') });
+    expect(body['ticket'], text).toMatch(/./);
+    return `/events?after_cursor=&ticket=${String(body['ticket'])}`;
+  };
+
+  const checks: Readonly<Record<string, Check>> = {
+    'events.stream': inSocket,
+    'events.sse': inStream(async (id) => `${surfaceOf(id).template}?after_cursor=`),
+    'events.sse.api': inStream(async (id) => `${surfaceOf(id).template}?after_cursor=`),
+    'events.ticket': inStream(ticketFor),
+    'gateway.sessions': inSessions,
+    'events.stats': inNumbers('/api/events/stats?from=0&to=4102444800', ({ count }) => count),
+    'admin.audit.stats': inNumbers('/admin/v1/audit/stats', ({ requests_24h: requests }) => requests),
+    'admin.telemetry.stats': inNumbers('/admin/v1/telemetry/stats', ({ requests_total: requests }) => requests),
+  };
+
+  it.each(readers)('%s shows nothing of it', async (id) => {
+    await (checks[id] ?? inAnswer)(id, `mine-${id.replaceAll('.', '-')}`);
+  });
 });
 
 describe('the WebSocket', () => {
@@ -712,29 +873,25 @@ describe('every method of MCP', () => {
     ['prompts/list', 'tool:tested/method:rpc.prompts.list', {}],
     ['prompts/get', 'tool:tested/method:rpc.prompts.get', { name: 'p' }],
     ['completion/complete', 'tool:tested/method:rpc.completion.complete', { ref: {}, argument: {} }],
-    // Nobody serves these, whoever asks.
+    // Nobody serves these without a session, or at all, whoever asks.
     ['logging/setLevel', undefined, {}],
     ['resources/subscribe', undefined, {}],
     ['sampling/createMessage', undefined, {}],
     ['rpc.anything', undefined, {}],
   ];
 
-  const ask = (method: string, params: JsonObject, headers: Readonly<Record<string, string>>) => {
+  const ask = (method: string, params: JsonObject, headers: Credential['headers']) => {
     const isStateless = method === 'server/discover';
     const meta = isStateless ? { _meta: stateless } : {};
     const era = isStateless ? { 'mcp-protocol-version': '2026-07-28', 'mcp-method': method } : {};
     const json = { jsonrpc: '2.0', id: 7, method, params: { ...params, ...meta } };
-    return gateway.send('/mcp/tested', { json, headers: { ...headers, ...era } });
+    return gateway.send('/mcp/tested', { json, headers: { ...headers('mcp.native', json), ...era } });
   };
 
   it.each(methods)('%s is for whoever may', async (method, scope, params) => {
-    for (const [name, { standing, headers, isSigned }] of Object.entries(credentials)) {
-      // Its body is not the one of the table.
-      if (isSigned) continue;
-      const given =
-        standing === 'right' && name === 'the capability'
-          ? bearer(tokenWith({ scope: scope ?? 'tool:*' }))
-          : headers('mcp.native');
+    for (const [name, { standing, headers }] of Object.entries(credentials)) {
+      const isExact = standing === 'right' && name === 'the capability';
+      const given: Credential['headers'] = isExact ? () => bearer(tokenWith({ scope: scope ?? 'tool:*' })) : headers;
       const answer = await ask(method, params, given);
       const verdict = verdictOf('mcp', standing);
       if (verdict !== undefined && verdict[0] !== 200) {
@@ -749,11 +906,50 @@ describe('every method of MCP', () => {
     }
   });
 
+  describe('in a session', () => {
+    const owned = () => bearer(tokenWith({ scope: 'tool:tested', sub: 'did:talos:owner' }));
+    const open = async (headers: Credential['headers']) => {
+      const answer = await ask('initialize', { protocolVersion: '2025-11-25' }, headers);
+      return answer.headers.get('mcp-session-id') ?? '';
+    };
+    const within =
+      (session: string, headers: Credential['headers']): Credential['headers'] =>
+      (id, body) => ({ ...headers(id, body), 'mcp-session-id': session, 'mcp-protocol-version': '2025-11-25' });
+
+    it.each(['ping', 'tools/list', 'tools/call'])('%s is for its owner alone, whatever others may', async (method) => {
+      const session = await open(owned);
+      expect(session).toMatch(/./);
+      const params = { name: 'echo', arguments: {} };
+      const own = await ask(method, params, within(session, owned));
+      expect([own.status, own.body['error']]).toEqual([200, undefined]);
+      const before = upstream.calls.length;
+      for (const [name, { headers }] of Object.entries(credentials)) {
+        const { status, body } = await ask(method, params, within(session, headers));
+        expect([name, status, body['result']]).toEqual([name, expect.toBeOneOf([401, 403, 404]), undefined]);
+      }
+      expect(upstream.calls.length).toBe(before);
+    });
+
+    it.each([
+      ['logging/setLevel', 'rpc.logging.setLevel', { level: 'error' }],
+      ['resources/subscribe', 'rpc.resources.subscribe', { uri: 'x:y' }],
+      ['resources/unsubscribe', 'rpc.resources.unsubscribe', { uri: 'x:y' }],
+    ] as const)('%s is for whoever may, and not opened by a tool', async (method, name, params) => {
+      const may = () => bearer(tokenWith({ scope: `tool:tested/method:${name} tool:tested/method:echo` }));
+      const allowed = await ask(method, params, within(await open(may), may));
+      expect(allowed.status).toBe(200);
+      expect(errorIn(allowed)?.['code']).not.toBe('TALOS_DENIED');
+      const mayNot = () => bearer(tokenWith({ scope: 'tool:tested/method:echo' }));
+      const denied = await ask(method, params, within(await open(mayNot), mayNot));
+      expect(errorIn(denied)).toMatchObject({ code: 'TALOS_DENIED', denial_reason: 'SCOPE_MISMATCH' });
+    });
+  });
+
   it.each(methods.filter(([, scope]) => scope?.includes('rpc.')))(
     '%s is not opened by a tool',
     async (method, _, params) => {
       const token = tokenWith({ scope: 'tool:tested/method:echo' });
-      const answer = await ask(method, params, bearer(token));
+      const answer = await ask(method, params, () => bearer(token));
       expect(errorIn(answer)).toMatchObject({ code: 'TALOS_DENIED', denial_reason: 'SCOPE_MISMATCH' });
     },
   );

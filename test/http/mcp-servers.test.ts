@@ -276,6 +276,18 @@ describe('who may', () => {
     expect((await ask('/greedy')).body['url']).toBe(upstream.url);
     await remove('greedy');
   });
+
+  it('let a server have the tokens of whoever calls is who could speak in anybody’s name anyway', async () => {
+    const [writes, trusted] = [await keyWith(['mcp:write']), await keyWith(['mcp:write', 'rbac:write'])];
+    const auth = { type: 'token_exchange', client_id: 'talos', token_url: 'https://login.example/token' };
+    const fields = { id: 'curious', url: upstream.url, transport: 'jsonrpc', allow_private: true, auth };
+    expect((await ask('', fields, 'POST', writes)).status).toBe(403);
+    expect((await ask('', fields, 'POST', trusted)).status).toBe(200);
+    const elsewhere = { auth: { ...auth, token_url: 'https://evil.example/' } };
+    expect((await ask('/curious', elsewhere, 'PATCH', writes)).status).toBe(403);
+    expect((await ask('/curious')).body['auth']).toEqual({ type: 'token_exchange', client_id: 'talos' });
+    await remove('curious');
+  });
 });
 
 describe('a try', () => {
@@ -351,6 +363,8 @@ describe('talos servers', () => {
   it.each([
     [['add', 'x', '--url', 'http://127.0.0.1/'], 'allow_private'],
     [['add', 'x', '--url', 'https://example.com/', '--header', 'authorization'], '--header takes a name'],
+    [['add', 'x', '--url', 'https://example.com/', '--auth', 'oauth'], '--auth takes a JSON object'],
+    [['add', 'x', '--url', 'https://example.com/', '--auth', '{"type":"oauth"}'], 'needs a type and a client_id'],
     [['change', 'fixed', '--timeout', '9s'], 'change it there'],
     [['change', 'fixed'], 'Say what to change'],
     [['remove', 'nobody'], 'SERVER_NOT_FOUND'],

@@ -127,7 +127,7 @@ it('the official client of the first generation works unchanged', async () => {
   const called = await client.callTool({ name: 'get-sum', arguments: { a: 1, b: 2 } });
   expect(JSON.stringify(called.content)).toContain('3');
   await expect(client.callTool({ name: 'nonsense', arguments: {} })).rejects.toMatchObject({ code: -32_602 });
-  await expect(client.setLoggingLevel('debug')).rejects.toThrow();
+  await client.setLoggingLevel('debug');
   await client.close();
 });
 
@@ -210,7 +210,7 @@ describe('a message', () => {
 
   it.each(['GET', 'DELETE', 'PUT'])('cannot be sent by %s', async (method) => {
     const answer = await gateway.send('/mcp/tested', { method });
-    expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'POST']);
+    expect([answer.status, answer.headers.get('allow')]).toEqual([405, expect.stringMatching(/^POST/)]);
   });
 
   it('of an older client is answered in its version, or in the newest that has sessions', async () => {

@@ -2,23 +2,29 @@
  * What the gateway says, judged by the published schemas. Where a schema forbids what the gateway does on purpose, the
  * difference is in one table, and the schema counts but for that.
  */
+import { globSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config/config.ts';
+import { didTalosFromPublicKey } from '../../src/core/did.ts';
 import { errorTable } from '../../src/core/errors.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { permissionOfAction } from '../../src/core/permission.ts';
+import type { Surface } from '../../src/core/surface-kinds.ts';
+import { surfaces } from '../../src/core/surfaces.ts';
 import { readToolRegistry } from '../../src/mcp/tool-registry.ts';
 import { callTool, productionEnv, startTestGateway, type TestGateway, wallClock } from '../support/gateway.ts';
 import { attest } from '../support/identity.ts';
-import { issuerOfSeed, testNowSec, tokenWith } from '../support/issuer.ts';
+import { issuerOfSeed, signedText, testNowSec, tokenOfText, tokenWith, trustedIssuer } from '../support/issuer.ts';
 import { query } from '../support/log-fixture.ts';
 import { sendError } from '../support/mcp-scripted.ts';
 import { connect, initMessage } from '../support/stream.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
-import { describeVectors, vector } from '../support/vectors.ts';
+import { describeVectors, vector, vectorFiles } from '../support/vectors.ts';
 
 type Schema = Record<string, unknown>;
 
@@ -37,6 +43,15 @@ const differences: Readonly<Record<string, Difference>> = {
       const code = at(schema, 'properties', 'code');
       code['enum'] = [...new Set([...(code['enum'] as string[]), ...Object.keys(errorTable)])];
       Object.assign(at(schema, 'properties'), { audit_ref: { type: 'string' }, detail: { type: 'array' } });
+    },
+  },
+  error: {
+    why: 'The older envelope, which all answers of the gateway are supersets of: they also say whether to try again, and name their record.',
+    apply(schema) {
+      const code = at(schema, 'properties', 'code');
+      code['enum'] = [...new Set([...(code['enum'] as string[]), ...Object.keys(errorTable)])];
+      const more = { retryable: { type: 'boolean' }, audit_ref: { type: 'string' }, detail: { type: 'array' } };
+      Object.assign(at(schema, 'properties'), more);
     },
   },
   'rbac/role': {
@@ -66,7 +81,7 @@ const shared = ['mcp/errors', 'mcp/capability'];
 function faults(name: string, value: unknown, { asPublished = false, part = '' } = {}): string[] {
   const ajv = addFormats.default(new Ajv2020({ strict: false, allErrors: true, validateSchema: false }));
   const read = (of: string) => {
-    const { $schema: _, ...schema } = vector<Schema>(`schemas/${of}.schema.json`);
+    const { $schema: _, ...schema } = vector<Schema>(`schemas/${of}${of === 'capability_token' ? '' : '.schema'}.json`);
     return schema;
   };
   for (const of of shared.filter((other) => other !== name)) ajv.addSchema(read(of));
@@ -78,6 +93,7 @@ function faults(name: string, value: unknown, { asPublished = false, part = '' }
   return check(value) ? [] : (check.errors ?? []).map((fault) => `${fault.instancePath} ${fault.message}`);
 }
 
+const testFolder = join(import.meta.dirname, '..');
 const admin = productionEnv.AUTH_ADMIN_SECRET;
 const token = tokenWith({ scope: 'tool:* tool:gateway/method:events.read' });
 let folder: string;
@@ -109,6 +125,17 @@ describeVectors('by the published schema', () => {
     await rm(folder, { recursive: true });
   });
 
+  it('every schema that is published is judged, here or beside what it is of', () => {
+    const sources = globSync('**/*.test.ts', { cwd: testFolder }).map((file) =>
+      readFileSync(join(testFolder, file), 'utf8'),
+    );
+    const names = vectorFiles('schemas').map((file) =>
+      file.slice('schemas/'.length).replace(/(?:\.schema)?\.json$/, ''),
+    );
+    expect(names.length).toBeGreaterThan(20);
+    expect(names.filter((name) => !sources.some((source) => source.includes(name)))).toEqual([]);
+  });
+
   it.each([
     ['no capability at all', '/admin/v1/capabilities/inspect', { token: 'nonsense' }],
     ['a scope that is none', '/admin/v1/capabilities', { subject: 'x', scope: 'nothing', ttl_seconds: 60 }],
@@ -131,6 +158,16 @@ describeVectors('by the published schema', () => {
     expect(faults('common/errors', strange.body, { asPublished: true })).not.toEqual([]);
   });
 
+  it('error: every answer of the shared envelope is one of the older envelope too', async () => {
+    const strange = await ask('/admin/v1/policy/explain', { server_id: 'a', tool_name: 'b' }, token);
+    const wrong = await ask('/admin/v1/policy/explain', {});
+    for (const { body } of [strange, wrong]) expect(faults('error', body)).toEqual([]);
+    const { audit_ref: _, retryable: __, ...older } = strange.body;
+    expect(faults('error', older, { asPublished: true })).toEqual([]);
+    expect(faults('error', strange.body, { asPublished: true })).not.toEqual([]);
+    expect(faults('error', { ...older, code: 'NO_SUCH_CODE' })).not.toEqual([]);
+  });
+
   it.each(['/log/tile/9/000', '/log/consistency?from=9&to=1', '/log/tile/entries/x'])(
     'common/errors: %s',
     async (path) => {
@@ -139,6 +176,121 @@ describeVectors('by the published schema', () => {
       expect(faults('common/errors', body)).toEqual([]);
     },
   );
+
+  const formA = {
+    version: '1.0',
+    issuer: trustedIssuer.did,
+    subject: issuerOfSeed('77'.repeat(32)).did,
+    scope: [{ tool: 'tested', actions: ['echo'] }],
+    exp: testNowSec + 3_500,
+    nonce: 'unique-nonce-12345678',
+  };
+  const callAs = (claims: object) => {
+    const text = signedText(claims, trustedIssuer, 'signature');
+    const sent = callTool(gateway, 'echo', {}, { token: tokenOfText(text) });
+    return { token: JSON.parse(text) as JsonObject, sent };
+  };
+
+  it.each<[string, object]>([
+    ['as it is', {}],
+    ['with all that is optional', { nbf: testNowSec - 10, metadata: { for: 'people' } }],
+    ['with actions more', { scope: [...formA.scope, { tool: 'other', actions: ['a', 'b'] }] }],
+  ])('capability_token: a token of the schema is taken %s', async (_, changes) => {
+    const { token: written, sent } = callAs({ ...formA, ...changes });
+    expect(faults('capability_token', written, { asPublished: true })).toEqual([]);
+    expect((await sent).status).toBe(200);
+  });
+
+  it.each<[string, object]>([
+    ['a version that there is not', { version: '1.1' }],
+    ['a version that is a number', { version: 1 }],
+    ['an issuer of another kind', { issuer: didTalosFromPublicKey(trustedIssuer.publicKey) }],
+    ['a subject that is none', { subject: 'agent' }],
+    ['a scope that is a text', { scope: 'tool:tested' }],
+    ['a scope of texts', { scope: ['tested'] }],
+    ['a scope without actions', { scope: [{ tool: 'tested' }] }],
+    ['an end that is a text', { exp: String(testNowSec + 60) }],
+    ['a short nonce', { nonce: 'short' }],
+    ['metadata that is a text', { metadata: 'x' }],
+    ['a claim more', { delegatable: true }],
+  ])('capability_token: what the schema refuses is refused: %s', async (_, changes) => {
+    const { token: written, sent } = callAs({ ...formA, ...changes });
+    expect(faults('capability_token', written, { asPublished: true })).not.toEqual([]);
+    expect((await sent).status).toBe(401);
+  });
+
+  it('gateway/surface_registry: the table of surfaces can be told in it', () => {
+    const routes = Object.values<Surface>(surfaces)
+      .filter(({ template }) => !template.startsWith('/internal/'))
+      .map(({ method, template, action }) => ({
+        method,
+        path_template: template,
+        permission: action === undefined ? 'mcp:invoke' : permissionOfAction(action).permission,
+        scope_template: scopeTemplateOf(template, action),
+        ...(action === undefined && !/^\/(?:v1\/)?mcp/.test(template) ? { public: true } : {}),
+      }));
+    // Two ways of using one address are one route there.
+    const unique = [...new Map(routes.map((route) => [JSON.stringify(route), route])).values()];
+    const registry = { schema_id: 'talos.gateway.surface_registry', schema_version: 'v1', routes: unique };
+    expect(unique.length).toBeGreaterThan(60);
+    expect(faults('gateway/surface_registry', registry, { asPublished: true })).toEqual([]);
+    const dotted = { ...registry, routes: [{ ...unique[0], permission: 'events.read' }] };
+    expect(faults('gateway/surface_registry', dotted, { asPublished: true })).not.toEqual([]);
+  });
+
+  /** Where roles are looked for, as the policy has it. */
+  function scopeTemplateOf(template: string, action: string | undefined) {
+    if (template.includes('{tool_name}')) {
+      return { scope_type: 'path', attributes: { server: '{server_id}', tool: '{tool_name}' } };
+    }
+    if (/\/secrets\/\{name\}/.test(template)) return { scope_type: 'secret', attributes: { secret: '{name}' } };
+    return action?.startsWith('events.')
+      ? { scope_type: 'team', attributes: { team: '{team_id}' } }
+      : { scope_type: 'global', attributes: {} };
+  }
+
+  const older = {
+    config_version: '1.0',
+    contracts_version: '1.0.0',
+    global: { env: 'local', region: 'eu-west-1', log_level: 'WARNING' },
+    gateway: { port: 8123, host: '127.0.0.1', disable_auth: false },
+    audit: { storage_backend: 'postgres', retention_days: 30 },
+    mcp_connector: { allowed_servers: ['https://tools.example/'] },
+    extensions: { gateway: { ollama_url: 'http://127.0.0.1:11434' }, others: { x: 1 } },
+  };
+  const load = async (file: object) => {
+    const path = join(folder, 'talos.config.yaml');
+    await writeFile(path, JSON.stringify(file), { mode: 0o600 });
+    return loadConfig({ env: { TALOS_CONFIG: path }, cwd: folder });
+  };
+
+  it('config/v1/talos.config: a file of the schema is read, and means what it says', async () => {
+    expect(faults('config/v1/talos.config', older, { asPublished: true })).toEqual([]);
+    const { config } = await load(older);
+    expect(config).toMatchObject({ mode: 'development', region: 'eu-west-1', port: 8123, bindHost: '127.0.0.1' });
+    expect(config).toMatchObject({ auditRetentionDays: 30, logLevel: 'warn' });
+  });
+
+  it.each<[string, object]>([
+    ['another version', { config_version: '2.0' }],
+    ['a key more', { nonsense: 1 }],
+    ['a key more in a section', { gateway: { ...older.gateway, nonsense: 1 } }],
+    ['an environment that there is not', { global: { env: 'staging' } }],
+    ['a level that there is not', { global: { env: 'local', log_level: 'LOUD' } }],
+    ['a port that is a word', { gateway: { port: 'http' } }],
+    ['a time to keep that is none', { audit: { retention_days: 0 } }],
+    ['a server that is no address', { mcp_connector: { allowed_servers: 'x' } }],
+  ])('config/v1/talos.config: what the schema refuses stops the start: %s', async (_, changes) => {
+    const file = { ...older, ...changes };
+    expect(faults('config/v1/talos.config', file, { asPublished: true })).not.toEqual([]);
+    await expect(load(file)).rejects.toThrow();
+  });
+
+  it('config/v1/talos.config: what it allows and a gateway must not do is refused', async () => {
+    const file = { ...older, gateway: { disable_auth: true } };
+    expect(faults('config/v1/talos.config', file, { asPublished: true })).toEqual([]);
+    await expect(load(file)).rejects.toThrow('cannot be switched off');
+  });
 
   it('rbac/role', async () => {
     const made = await ask('/admin/v1/rbac/roles', { name: 'reader', permissions: ['events:read'], description: 'x' });

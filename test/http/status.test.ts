@@ -42,7 +42,7 @@ describe('probes', () => {
     ['/healthz', { status: 'ok', region: 'eu-1', version: '9.8.7', uptime: seconds }],
     ['/health', { status: 'ok', timestamp: seconds }],
     ['/health/live', { status: 'ok', checks: { api: 'ok' } }],
-    ['/health/ready', { status: 'ok', checks: { postgres: 'ok' } }],
+    ['/health/ready', { status: 'ok', checks: { postgres: 'ok', limits: 'ok' } }],
     ['/readyz', { status: 'ready', dev_mode: true, region: 'eu-1' }],
   ])('%s', async (path, body) => {
     const answer = await gateway.send(path);

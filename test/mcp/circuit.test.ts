@@ -69,6 +69,24 @@ describe('a server that takes everything and answers nothing', () => {
   });
 });
 
+describe('a server that answers nothing after its handshake', () => {
+  it('is noticed, however often somebody asks what is remembered of it', async () => {
+    const calls = { any: never };
+    const { respond } = mcpScript({ era: 'session', calls, methods: { 'tools/list': never } });
+    const { url } = await startScripted(respond);
+    const { server } = serverOf({ transport: 'http', url }, { bounds: { ...late, upstreamListTimeoutMs: 200 } });
+    const signal = new AbortController();
+    for (let at = 0; at < 5; at++) {
+      await server.hello(patience());
+      await server.listen({ filter: {}, onNotification: () => undefined, signal: signal.signal });
+      await failureOf(call(server, 'any', {}, { timeoutMs: 20 }));
+    }
+    expect(server.health).toMatchObject({ failures: 5, lastFailure: { code: 'UPSTREAM_TIMEOUT' } });
+    await expect.poll(() => server.health.state, { timeout: 20_000 }).toBe('down');
+    signal.abort();
+  });
+});
+
 describe('the circuit stays closed', () => {
   const tools = [toolNamed('good'), toolNamed('bad')];
   const serverWith = async (bad: Respond) => {
@@ -102,6 +120,26 @@ describe('the circuit stays closed', () => {
     await times(12, () => failureOf(call(server, 'bad', {}, { timeoutMs })));
     expect(textOf(await call(server, 'good'))).toBe('good');
     expect(server.health).toMatchObject({ state: 'up', failures: 0 });
+  });
+
+  it('for a client whose sessions the server does not even begin, because the probe is answered', async () => {
+    const { respond } = mcpScript({ era: 'session', tools: () => tools });
+    const { url } = await startScripted((received, response) => {
+      const isHostile = JSON.stringify(received.message).includes('hostile');
+      return isHostile ? void response.destroy() : respond(received, response);
+    });
+    const { server } = serverOf({ transport: 'http', url }, { bounds: late });
+    await server.listTools(patience());
+    const hostile = {
+      client: { clientInfo: { name: 'hostile', version: '1' }, capabilities: {} },
+      protocolVersion: '2025-06-18',
+      peer: { onNotification: () => undefined },
+      onLost: () => undefined,
+      signal: patience(),
+    };
+    await times(12, () => failureOf(server.openSession(hostile)));
+    expect(textOf(await call(server, 'good'))).toBe('good');
+    await expect.poll(() => server.health, { timeout: 20_000 }).toMatchObject({ state: 'up', failures: 0 });
   });
 
   it('for callers who leave', async () => {

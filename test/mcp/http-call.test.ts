@@ -39,7 +39,7 @@ describe('answers over HTTP', () => {
       openEvents(response);
       bytes = `{"jsonrpc":"2.0", "id":${message['id']}, "result":{"n":2.0}}`;
       response.write(': hello\n\n');
-      response.write(event({ jsonrpc: '2.0', method: 'notifications/progress', params: { progress: 1 } }));
+      response.write(event({ jsonrpc: '2.0', method: 'notifications/message', params: { data: 1 } }));
       for (const char of `data: ${bytes}\r\n\r\n`) response.write(char);
       response.end();
     });
@@ -48,11 +48,11 @@ describe('answers over HTTP', () => {
       server,
       'tested',
       {},
-      { onNotification: (method, params) => notes.push([method, params]) },
+      { peer: { onNotification: (method, params) => notes.push([method, params]) } },
     );
     expect(answer).toMatchObject({ kind: 'result', result: { n: 2 } });
     expect(answer.raw.toString()).toBe(bytes);
-    expect(notes).toEqual([['notifications/progress', { progress: 1 }]]);
+    expect(notes).toEqual([['notifications/message', { data: 1 }]]);
   });
 
   it('tells the failure of a tool from its success', async () => {

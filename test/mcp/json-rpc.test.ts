@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { answerOf, MessageFault, readMessage, replyTo, type Strictness } from '../../src/mcp/json-rpc.ts';
+import { answerOf, MessageFault, readMessage, type Strictness } from '../../src/mcp/json-rpc.ts';
 
 const raw = Buffer.from('raw');
 
@@ -84,15 +84,5 @@ describe('answerOf', () => {
     expect(() => answer({ jsonrpc: '1.0', id: 7, result: {} }, 'lenient')).toThrow('not JSON-RPC 2.0');
     expect(() => answer({ id: 8, result: {} }, 'lenient')).toThrow('a response to another request');
     expect(() => answer({ id: 7, error: 'failed' }, 'lenient')).toThrow('an error that is no object');
-  });
-});
-
-describe('replyTo', () => {
-  it('answers a ping', () => {
-    expect(JSON.parse(replyTo({ id: 'a', method: 'ping' }))).toEqual({ jsonrpc: '2.0', id: 'a', result: {} });
-  });
-
-  it.each(['sampling/createMessage', 'elicitation/create', 'roots/list', 'toString'])('declines %s', (method) => {
-    expect(JSON.parse(replyTo({ id: 3, method }))).toMatchObject({ id: 3, error: { code: -32_601 } });
   });
 });

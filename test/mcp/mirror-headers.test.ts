@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
 import { encodeHeaderValue } from '../../src/mcp/era.ts';
-import { mirrorHeaders, mirrorsOf } from '../../src/mcp/mirror-headers.ts';
+import { contradictingMirror, mirrorHeaders, mirrorsOf } from '../../src/mcp/mirror-headers.ts';
 
 function headersFor(properties: JsonObject, args: JsonObject): string[] {
   return mirrorHeaders(mirrorsOf({ type: 'object', properties }), args);
@@ -41,6 +41,40 @@ describe('mirrored arguments', () => {
     ],
   ])('have no header when %s', (_, properties, args) => {
     expect(headersFor(properties, args)).toEqual([]);
+  });
+});
+
+describe('contradictingMirror', () => {
+  const mirrors = mirrorsOf({
+    properties: { a: { type: 'string', 'x-mcp-header': 'Region' }, n: { type: 'integer', 'x-mcp-header': 'N' } },
+  });
+  const judge = (args: JsonObject, headers: Readonly<Record<string, string>>) =>
+    contradictingMirror(mirrors, args, (name) => headers[name]);
+
+  it.each<[JsonObject, Record<string, string>]>([
+    [{}, {}],
+    [{ a: null }, {}],
+    [{ a: 'x' }, { 'mcp-param-region': 'x' }],
+    [{ a: 'é' }, { 'mcp-param-region': '=?base64?w6k=?=' }],
+    [{ a: 'x' }, { 'mcp-param-region': '=?base64?eA==?=' }],
+    [{ n: 5 }, { 'mcp-param-n': '5' }],
+  ])('finds none for %j with %j', (args, headers) => {
+    expect(judge(args, headers)).toBeUndefined();
+  });
+
+  it.each<[JsonObject, Record<string, string>]>([
+    [{ a: 'x' }, {}],
+    [{ a: 'x' }, { 'mcp-param-region': 'y' }],
+    [{ a: 'x' }, { 'mcp-param-region': 'X' }],
+    [{}, { 'mcp-param-region': 'x' }],
+    [{}, { 'mcp-param-region': '' }],
+    [{}, { 'mcp-param-region': '=?base64?!?=' }],
+    [{ a: 'x' }, { 'mcp-param-region': '=?base64?eA?=' }],
+    [{ a: 'x' }, { 'mcp-param-region': '=?base64?eA=?=' }],
+    [{ a: 'x' }, { 'mcp-param-region': '=?base64?e$==?=' }],
+    [{ a: '\ufffd' }, { 'mcp-param-region': '=?base64?/w==?=' }],
+  ])('finds the one of %j with %j', (args, headers) => {
+    expect(judge(args, headers)).toBe('Mcp-Param-Region');
   });
 });
 

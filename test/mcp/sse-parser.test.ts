@@ -56,6 +56,18 @@ describe('SseParser', () => {
     expect(parsed([stream]).events).toEqual([]);
   });
 
+  it.each(['a\0b', '日本', '\u007f', 'x'.repeat(1_025)])(
+    'takes nothing for an id that a header cannot carry: %j',
+    (id) => {
+      expect(parsed([`id: 1\ndata: x\nid: ${id}\n\n`], 10_000).parser.lastEventId).toBe('1');
+    },
+  );
+
+  it('bounds an event that is made of empty lines of data', () => {
+    expect(parsed(['data:\n'.repeat(1_001), '\n']).events[0]?.data).toHaveLength(1_000);
+    expect(() => parsed(['data:\n'.repeat(1_002)])).toThrow(LineTooLong);
+  });
+
   it('does not carry the type of one event over to the next', () => {
     expect(parsed(['event: a\n\ndata: x\n\n']).events).toEqual([{ type: 'message', data: 'x' }]);
   });

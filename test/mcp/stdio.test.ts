@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +18,31 @@ async function pidOf(server: ReturnType<typeof program>['server']): Promise<numb
   return Number(textOf(await call(server, 'pid')));
 }
 
+/** What becomes of a call in a process that may open no more files. */
+const outOfFiles = `
+  import { openSync, closeSync } from 'node:fs';
+  import { pino } from 'pino';
+  import { systemClock } from './src/core/clock.ts';
+  import { createRegistry } from './src/mcp/registry.ts';
+  const spec = { id: 'x', name: 'x', transport: 'stdio', command: process.execPath, args: ['-e', ''] };
+  const registry = createRegistry([spec], { clock: systemClock, log: pino({ level: 'silent' }) });
+  const files = [];
+  try { for (;;) files.push(openSync('/dev/null')); } catch {}
+  const error = await registry.get('x').listTools(new AbortController().signal).catch((error) => error);
+  await new Promise((resolve) => setImmediate(resolve));
+  for (const file of files) closeSync(file);
+  console.log(error.code, error.dispatched);
+  await registry.close();`;
+
 describe('a server over stdio', () => {
+  it('that cannot be started for want of files takes nothing else with it', () => {
+    const node = [process.execPath, '--input-type=module', '-e', outOfFiles];
+    const { stdout, stderr } = spawnSync('/bin/sh', ['-c', 'ulimit -n 64 && exec "$@"', 'sh', ...node], {
+      encoding: 'utf8',
+    });
+    expect({ stdout, stderr }).toEqual({ stdout: 'UPSTREAM_UNAVAILABLE false\n', stderr: '' });
+  });
+
   it('is started by the first use, and not before', async () => {
     const { server, log } = program();
     expect(log.lines).toEqual([]);
@@ -60,8 +85,8 @@ describe('a server over stdio', () => {
       error: { code: -32_000, message: 'it failed', data: { why: 'because' } },
     });
     const notes: unknown[] = [];
-    await call(server, 'progress', {}, { onNotification: (method, params) => notes.push([method, params]) });
-    expect(notes).toEqual([['notifications/progress', { progress: 1 }]]);
+    await call(server, 'logs', {}, { peer: { onNotification: (method, params) => notes.push([method, params]) } });
+    expect(notes).toEqual([['notifications/message', { level: 'info', data: 1 }]]);
   });
 
   it('says that its tools changed', async () => {
@@ -204,11 +229,9 @@ describe('a process that', () => {
     const { server, log } = program('dies', { clock, bounds: { upstreamCircuitFailuresMax: 100 } });
     for (const waitMs of [250, 500, 1_000]) {
       expect((await failureOf(call(server, 'echo'))).inside).toBe('it exited with code 3');
-      expect((await failureOf(call(server, 'echo'))).inside).toBe(
-        `the process ended; it may start again in ${waitMs} ms`,
-      );
+      expect((await failureOf(call(server, 'echo'))).inside).toBe(`it ended; it may start again in ${waitMs} ms`);
       clock.nowMs += waitMs - 1;
-      expect((await failureOf(call(server, 'echo'))).inside).toBe('the process ended; it may start again in 1 ms');
+      expect((await failureOf(call(server, 'echo'))).inside).toBe('it ended; it may start again in 1 ms');
       clock.nowMs += 1;
     }
     expect(log.lines.filter(({ level }) => level === 40)).toHaveLength(3);

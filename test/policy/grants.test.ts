@@ -11,11 +11,11 @@ import {
   decideByName,
   decideReach,
   decideSee,
-  mayGive,
   type PolicyMode,
   visibleTeams,
 } from '../../src/policy/decide.ts';
 import type { Grant } from '../../src/policy/grants.ts';
+import { mayGive } from '../../src/policy/may-give.ts';
 import { authorityOf } from '../support/authority.ts';
 import { describeVectors, vector } from '../support/vectors.ts';
 

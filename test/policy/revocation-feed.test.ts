@@ -12,14 +12,17 @@ import { goodClaims, jwsOf, testNowSec, tokenWith } from '../support/issuer.ts';
 
 const { log } = createTelemetry({ level: 'silent' });
 
+const often = { ageMsMax: 1_000, keptAfterEndSec: 86_400 };
+
 /** A table of revocations that can be slow or away. */
 class Table {
   readonly rows: (Revocation & { revocationId: number })[] = [];
   isAway = false;
   asked = 0;
 
-  revoke(kind: Revocation['kind'], value: string): void {
-    this.rows.push({ kind, value, revocationId: this.rows.length + 1 });
+  revoke(kind: Revocation['kind'], value: string, endsAtSec?: number): void {
+    const ends = endsAtSec === undefined ? {} : { endsAtSec };
+    this.rows.push({ kind, value, revocationId: this.rows.length + 1, ...ends });
   }
 
   readonly after = async (id: number) => {
@@ -32,7 +35,7 @@ class Table {
 async function setUp() {
   const table = new Table();
   const clock = standingClock();
-  const feed = new RevocationFeed({ after: table.after, clock, log, pollMs: 3_600_000, ageMsMax: 1_000 });
+  const feed = new RevocationFeed({ after: table.after, clock, log, ...often, pollMs: 3_600_000 });
   await feed.asked();
   return { table, clock, feed, verifier: verifierAt(clock, { revocations: feed }) };
 }
@@ -76,6 +79,23 @@ describe('a revoked capability', () => {
     expect(await verifier.authorityOf(leaf)).toMatchObject({ reason: 'REVOKED' });
     expect(await verifier.authorityOf(mid)).toMatchObject({ reason: 'REVOKED' });
     expect(isDenial(await verifier.authorityOf(root))).toBe(false);
+  });
+
+  it('is forgotten a day after its end, when it is refused for that, and not before; one without an end never', async () => {
+    const { table, clock, feed, verifier } = await setUp();
+    const { capability } = await accepted(verifier, tokenWith());
+    table.revoke('hash', capability.hash, capability.expiresAtSec);
+    table.revoke('hash', 'f'.repeat(64));
+    table.revoke('id', 'x', capability.expiresAtSec + 10);
+    await feed.asked();
+    expect(await verifier.authorityOf(tokenWith())).toMatchObject({ reason: 'REVOKED' });
+    clock.nowSec = capability.expiresAtSec + 86_400;
+    await feed.asked();
+    expect(feed.size).toBe(3);
+    clock.nowSec += 1_000;
+    await feed.asked();
+    expect(feed.size).toBe(1);
+    expect(await verifier.authorityOf(tokenWith())).toMatchObject({ reason: 'EXPIRED' });
   });
 
   it('is told to whoever holds a session or a stream', async () => {
@@ -141,7 +161,7 @@ describe('what is known', () => {
     const clock = standingClock();
     let answer: (rows: []) => void = () => undefined;
     const after = () => new Promise<[]>((resolve) => (answer = resolve));
-    const feed = new RevocationFeed({ after, clock, log, pollMs: 3_600_000, ageMsMax: 1_000 });
+    const feed = new RevocationFeed({ after, clock, log, ...often, pollMs: 3_600_000 });
     const { capability } = await authorityOfToken(tokenWith({ exp: testNowSec + 9_000 }));
     const asked = feed.asked();
     await Promise.resolve();
@@ -154,7 +174,7 @@ describe('what is known', () => {
   it('does not start without an answer', async () => {
     const table = new Table();
     table.isAway = true;
-    const feed = new RevocationFeed({ after: table.after, clock: standingClock(), log, pollMs: 1, ageMsMax: 1_000 });
+    const feed = new RevocationFeed({ after: table.after, clock: standingClock(), log, ...often, pollMs: 1 });
     await expect(feed.start()).rejects.toThrow('the store is away');
     await feed.close();
   });

@@ -1,4 +1,4 @@
-/** Two gateways on one database, and keys of calls: one call per key, whoever is asked and whoever is killed meanwhile. */
+/** Two gateways on one fleet.database, and keys of calls: one call per key, whoever is asked and whoever is killed meanwhile. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -12,48 +12,30 @@ import type { Received } from '../support/mcp-scripted.ts';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
-let folder: string;
-let database: TestDatabase;
+let fleet: GatewayFleet;
 let upstream: Upstream;
 let first: GatewayProcess;
 let second: GatewayProcess;
-const started: GatewayProcess[] = [];
 /** Calls that the tool has been given and not answered. */
 const waiting: { received: Received; response: ServerResponse }[] = [];
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'talos-call-keys-'));
-  database = await createTestDatabase();
   upstream = await startUpstream({
     calls: { act: echo, slow: (received, response) => void waiting.push({ received, response }) },
   });
-  first = await start();
-  second = await start();
+  fleet = await createFleet({
+    DEV_MODE: 'true',
+    TALOS_MASTER_KEY: `one:${'11'.repeat(32)}`,
+    MCP_SERVER_TESTED: upstream.url,
+  });
+  first = await fleet.start();
+  second = await fleet.start();
 }, 60_000);
 
 afterAll(async () => {
-  for (const { child } of started) child.kill('SIGKILL');
-  await Promise.all(started.map(({ ended }) => ended()));
+  await fleet?.stop();
   await upstream?.close();
-  await database?.drop();
-  await rm(folder, { recursive: true });
 });
-
-async function start(masterKey = `one:${'11'.repeat(32)}`): Promise<GatewayProcess> {
-  const gateway = await startGatewayProcess({
-    cwd: folder,
-    env: {
-      DEV_MODE: 'true',
-      TALOS_GATEWAY_PORT: '0',
-      TALOS_DATA_DIR: folder,
-      TALOS_MASTER_KEY: masterKey,
-      DATABASE_URL: database.url,
-      MCP_SERVER_TESTED: upstream.url,
-    },
-  });
-  started.push(gateway);
-  return gateway;
-}
 
 function call({ send }: GatewayProcess, key: string, tool = 'act'): Promise<Answer> {
   return send(`/v1/mcp/servers/tested/tools/${tool}:call`, {
@@ -78,7 +60,7 @@ describe('two gateways', { timeout: 60_000 }, () => {
   });
 
   it('do not read results that are under keys which they do not have, nor call again', async () => {
-    const other = await start(`two:${'22'.repeat(32)}`);
+    const other = await fleet.start({ TALOS_MASTER_KEY: `two:${'22'.repeat(32)}` });
     expect((await call(other, 'foreign')).status).toBe(200);
     expect((await call(first, 'foreign')).body['code']).toBe('RESULT_NOT_KEPT');
     expect(isReplay(await call(other, 'foreign'))).toBe(true);
@@ -96,7 +78,7 @@ describe('a gateway that is killed', { timeout: 90_000 }, () => {
     expect(isReplay(again)).toBe(true);
     expect(again.body['output']).toEqual(made.body['output']);
     expect(again.body['audit_ref']).toBe(made.body['audit_ref']);
-    first = await start();
+    first = await fleet.start();
   });
 
   it('during the call leaves a key that is at work, then one that says that nobody knows', async () => {
@@ -105,10 +87,10 @@ describe('a gateway that is killed', { timeout: 90_000 }, () => {
     first.child.kill('SIGKILL');
     expect(await lost).toBe('cut off');
     expect((await call(second, 'lost', 'slow')).body['code']).toBe('IDEMPOTENCY_IN_FLIGHT');
-    await closeIntents(database, 1);
+    await closeIntents(fleet.database, 1);
 
-    first = await start();
-    const records = await checkLog(database);
+    first = await fleet.start();
+    const records = await checkLog(fleet.database);
     const closing = records.find(({ record }) => String(record['surface_id']) === 'mcp.tools.reconcile');
     for (const gateway of [first, second, first]) {
       const answer = await call(gateway, 'lost', 'slow');
@@ -128,7 +110,7 @@ describe('a gateway that is killed', { timeout: 90_000 }, () => {
     const late = call(first, 'late', 'slow');
     await expect.poll(() => waiting.length, { timeout: 20_000 }).toBe(1);
     first.child.kill('SIGSTOP');
-    await closeIntents(database, 1);
+    await closeIntents(fleet.database, 1);
     for (const { received, response } of waiting.splice(0)) void echo(received, response);
     first.child.kill('SIGCONT');
     expect((await late).status).toBe(200);

@@ -113,10 +113,20 @@ describe('two gateways', () => {
     // Whoever is turned away for another reason learns that no sooner.
     expect((await first.send('/v1/mcp/servers', { headers: { 'x-forwarded-for': '192.0.2.2' } })).status).toBe(503);
     expect((await first.send('/healthz')).status).toBe(200);
+    // Whoever spreads requests over gateways sends them elsewhere.
+    const unready = await first.send('/readyz');
+    expect([unready.status, unready.body['reason']]).toEqual([503, 'the limits cannot be checked']);
+    const checks = { postgres: 'ok', limits: 'error' };
+    expect((await first.send('/health/ready')).body).toMatchObject({ status: 'failed', checks });
     expect((await first.send('/metrics')).text).toMatch(/^gateway_shared_store_up 0$/m);
     await redis.restart();
     await expect.poll(async () => (await call(first, held, '192.0.2.1')).status, { timeout: 20_000 }).toBe(200);
     expect((await first.send('/metrics')).text).toMatch(/^gateway_shared_store_up 1$/m);
+    expect((await first.send('/readyz')).status).toBe(200);
+    expect((await first.send('/health/ready')).body).toEqual({
+      status: 'ok',
+      checks: { postgres: 'ok', limits: 'ok' },
+    });
   });
 
   it('let no call more through than max_calls says, although one of them is killed meanwhile', async () => {

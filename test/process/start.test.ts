@@ -87,7 +87,9 @@ describe('a start that fails', () => {
       DATABASE_URL: 'postgresql://talos:secret-password@127.0.0.1:9/talos',
     });
     expect(code).toBe(1);
-    expect(out).toMatch(/the gateway could not start: the database of DATABASE_URL at 127\.0\.0\.1:9 cannot be used: .*ECONNREFUSED/);
+    expect(out).toMatch(
+      /the gateway could not start: the database of DATABASE_URL at 127\.0\.0\.1:9 cannot be used: .*ECONNREFUSED/,
+    );
     expect(out + err).not.toContain('secret-password');
   });
 

@@ -9,6 +9,7 @@ import { openReadPool } from '../../src/storage/db.ts';
 import { createErasableStore } from '../../src/storage/erasable.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
 import { createPartitionStore } from '../../src/storage/partitions.ts';
+import { createRevocationStore } from '../../src/storage/revocations.ts';
 import { functionRights, tableRights } from '../../src/storage/rights.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
 import { numbered } from '../support/drafts.ts';
@@ -382,13 +383,14 @@ describe('the reader', () => {
     const args = name
       .slice(name.indexOf('(') + 1, -1)
       .split(', ')
+      .filter((type) => type !== '')
       .map((type) => `NULL::${type}`);
     await expect(client.query(`SELECT ${name.slice(0, name.indexOf('('))}(${args})`)).rejects.toThrow(
       'permission denied for function',
     );
   });
 
-  it.each(['secret', 'api_key', 'stream_once'])('cannot read %s', async (table) => {
+  it.each(['secret', 'api_key', 'stream_once', 'mcp_session', 'gateway_key'])('cannot read %s', async (table) => {
     await expect(client.query(`SELECT 1 FROM ${table}`)).rejects.toThrow('permission denied for table');
   });
 
@@ -443,4 +445,32 @@ it('leaves a whole log after all of this', async () => {
   } finally {
     await pool.end();
   }
+});
+
+describe('revocations', () => {
+  it('are forgotten by the writer a day after what they revoke has ended, and no others', async () => {
+    const pool = openReadPool({ url: database.writer });
+    const insert = (name: string, ends: string) =>
+      pool.query(`INSERT INTO capability_revocation (kind, value, event_id, ends_at) VALUES ('id', $1, $2, ${ends})`, [
+        name,
+        randomUUID(),
+      ]);
+    try {
+      await insert('over', "now() - interval '25 hours'");
+      await insert('just over', "now() - interval '23 hours'");
+      await insert('in force', "now() + interval '1 hour'");
+      await insert('without an end', 'NULL');
+      const store = createRevocationStore(pool);
+      expect(await store.prune()).toBe(1);
+      expect(await store.prune()).toBe(0);
+      const left = (await store.list({ limit: 10 })).map(({ value }) => value);
+      expect(left).toEqual(['without an end', 'in force', 'just over']);
+      await expect(pool.query("DELETE FROM capability_revocation WHERE value = 'in force'")).rejects.toThrow(
+        'permission denied',
+      );
+      await expect(pool.query('UPDATE capability_revocation SET ends_at = now()')).rejects.toThrow('permission denied');
+    } finally {
+      await pool.end();
+    }
+  });
 });

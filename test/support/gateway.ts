@@ -213,9 +213,11 @@ export async function itemsOf(gateway: TestGateway, query = 'limit=500'): Promis
   return body['items'] as unknown as JsonObject[];
 }
 
-/** The same without the records that only say that a call was about to be made. */
+/** The same without what only says that a call was about to be made, and what the gateway notes by itself. */
 export async function outcomesOf(gateway: TestGateway, query?: string): Promise<JsonObject[]> {
-  return (await itemsOf(gateway, query)).filter((item) => (item['meta'] as JsonObject)['phase'] !== 'intent');
+  return (await itemsOf(gateway, query)).filter(
+    (item) => !['intent', 'note'].includes(String((item['meta'] as JsonObject)['phase'])),
+  );
 }
 
 /** Every row of every table, as text. */

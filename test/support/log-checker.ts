@@ -135,7 +135,7 @@ function checkKeys(row: Row, record: CheckedRecord['record']): void {
     ensure(row[column] === expected, `${column} of record ${row.seq} is not what the record says`);
   }
   ensure(
-    row['is_intent'] === ['intent', 'late'].includes(String(meta?.['phase'])),
+    row['is_intent'] === ['intent', 'late', 'note'].includes(String(meta?.['phase'])),
     `is_intent of record ${row.seq} is not what the record says`,
   );
 }

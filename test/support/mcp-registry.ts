@@ -7,7 +7,7 @@ import type { JsonObject } from '../../src/core/json.ts';
 import type { McpServerSpec } from '../../src/core/mcp-server.ts';
 import type { McpBounds } from '../../src/mcp/mcp-bounds.ts';
 import { createRegistry, type McpServer, type Registry } from '../../src/mcp/registry.ts';
-import type { ToolCall, UpstreamAnswer } from '../../src/mcp/server.ts';
+import type { ToolCall, UpstreamAnswer } from '../../src/mcp/upstream-call.ts';
 import { UpstreamError } from '../../src/mcp/upstream-error.ts';
 
 export interface TestLog {

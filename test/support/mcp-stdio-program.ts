@@ -5,24 +5,55 @@
 import { spawn } from 'node:child_process';
 import { writeSync } from 'node:fs';
 
-type Message = { readonly id?: number; readonly method?: string; readonly params?: Record<string, unknown> };
+type Message = {
+  readonly id?: number | string;
+  readonly method?: string;
+  readonly params?: Record<string, unknown>;
+  readonly result?: unknown;
+  readonly error?: unknown;
+};
+
+type Id = Message['id'];
 
 const [mode = 'normal'] = process.argv.slice(2);
 const seen: (string | undefined)[] = [];
+/** What waits for the reply to a request of ours. */
+const asked = new Map<string, (reply: Message) => void>();
+let hello: unknown;
 
 function send(message: unknown): void {
   writeSync(1, `${JSON.stringify(message)}\n`);
 }
 
-function answer(id: number | undefined, result: unknown): void {
+function answer(id: Id, result: unknown): void {
   send({ jsonrpc: '2.0', id, result });
 }
 
-function say(id: number | undefined, text: string): void {
+function say(id: Id, text: string): void {
   answer(id, { content: [{ type: 'text', text }] });
 }
 
-const tools: Record<string, (id: number | undefined, args: Record<string, unknown>) => void> = {
+const tools: Record<string, (id: Id, args: Record<string, unknown>, meta: Record<string, unknown>) => void> = {
+  hello: (id) => say(id, JSON.stringify(hello)),
+  // Says what the reply to its question is.
+  'asks the client': (id, args) => {
+    asked.set(`q-${id}`, ({ result, error }) => say(id, JSON.stringify(result ?? error)));
+    send({ jsonrpc: '2.0', id: `q-${id}`, method: 'elicitation/create', params: args });
+  },
+  // Asks, and answers at once.
+  'asks in passing': (id) => {
+    send({ jsonrpc: '2.0', id: `q-${id}`, method: 'roots/list' });
+    say(id, 'passed');
+  },
+  'takes it back': (id) => {
+    send({ jsonrpc: '2.0', id: `q-${id}`, method: 'elicitation/create' });
+    send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: `q-${id}` } });
+  },
+  progresses: (id, _, meta) => {
+    const progressToken = meta['progressToken'];
+    send({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken, progress: 1 } });
+    say(id, String(progressToken));
+  },
   echo: (id, args) => say(id, String(args['text'])),
   // Answers by the order of `delayMs`, not by the order of the calls.
   later: (id, args) => setTimeout(say, Number(args['delayMs']), id, String(args['text'])),
@@ -30,6 +61,10 @@ const tools: Record<string, (id: number | undefined, args: Record<string, unknow
   environment: (id) => say(id, JSON.stringify({ env: process.env, cwd: process.cwd() })),
   seen: (id) => say(id, JSON.stringify(seen)),
   hang: () => undefined,
+  'takes memory': () => {
+    const kept = Array.from({ length: 64 }, () => Buffer.alloc(64 * 1024 * 1024, 1));
+    send({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: kept.length } });
+  },
   crash: () => process.exit(7),
   'crash after answer': (id) => {
     say(id, 'last words');
@@ -50,8 +85,8 @@ const tools: Record<string, (id: number | undefined, args: Record<string, unknow
   },
   broken: (id) => send({ jsonrpc: '2.0', id, result: 'no object' }),
   error: (id) => send({ jsonrpc: '2.0', id, error: { code: -32_000, message: 'it failed', data: { why: 'because' } } }),
-  progress: (id) => {
-    send({ jsonrpc: '2.0', method: 'notifications/progress', params: { progress: 1 } });
+  logs: (id) => {
+    send({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 1 } });
     say(id, 'done');
   },
   asks: (id) => {
@@ -74,11 +109,12 @@ const tools: Record<string, (id: number | undefined, args: Record<string, unknow
 
 const extra: string[] = [];
 
-function refuse(id: number | undefined, code: number, data?: unknown): void {
+function refuse(id: Id, code: number, data?: unknown): void {
   send({ jsonrpc: '2.0', id, error: { code, message: 'no', data } });
 }
 
-function initialize(id: number | undefined): void {
+function initialize(id: Id, params: unknown): void {
+  hello = params;
   if (mode === 'dies') process.exit(3);
   if (mode === 'refuses') refuse(id, -32_603);
   else if (mode === 'stateless') refuse(id, -32_022, { supported: ['2026-07-28'] });
@@ -88,7 +124,18 @@ function initialize(id: number | undefined): void {
   }
 }
 
-function listTools(id: number | undefined): void {
+function discover(id: Id): void {
+  answer(id, { supportedVersions: ['2026-07-28'], capabilities: { tools: { listChanged: true } } });
+}
+
+/** Says what it honours, then of each kind one change for every listener. */
+function listen(id: Id, notifications: unknown): void {
+  const _meta = { 'io.modelcontextprotocol/subscriptionId': id };
+  send({ jsonrpc: '2.0', method: 'notifications/subscriptions/acknowledged', params: { notifications, _meta } });
+  send({ jsonrpc: '2.0', method: 'notifications/tools/list_changed', params: { _meta } });
+}
+
+function listTools(id: Id): void {
   const names = [...Object.keys(tools), ...extra];
   answer(id, { tools: names.map((name) => ({ name, inputSchema: { type: 'object' } })) });
 }
@@ -97,10 +144,18 @@ function handle(message: Message): void {
   const { id, method, params = {} } = message;
   turnDeaf(method);
   seen.push(method ?? `reply to ${id}: ${JSON.stringify(message)}`);
-  if (method === 'initialize') initialize(id);
+  if (method === undefined) asked.get(String(id))?.(message);
+  if (method === 'initialize') initialize(id, params);
   else if (mode === 'stateless' && id !== undefined && !('_meta' in params)) refuse(id, -32_602);
+  else if (method === 'server/discover') discover(id);
+  else if (method === 'subscriptions/listen') listen(id, params['notifications']);
   else if (method === 'tools/list') listTools(id);
-  else if (method === 'tools/call') tools[String(params['name'])]?.(id, params['arguments'] as Record<string, unknown>);
+  else if (method === 'tools/call') callTool(id, params);
+}
+
+function callTool(id: Id, params: Record<string, unknown>): void {
+  const [args, meta] = [params['arguments'], params['_meta'] ?? {}] as Record<string, unknown>[];
+  tools[String(params['name'])]?.(id, args ?? {}, meta ?? {});
 }
 
 // Reads nothing any more once its hands are shaken.

@@ -42,7 +42,7 @@ export function checkRollups(rows: readonly RollupRow[], records: readonly Count
 
 function countersOf(record: CountedRecord['record']): [string, number][] {
   const meta: JsonObject = record['meta'] ?? {};
-  if (meta['phase'] === 'intent' || meta['phase'] === 'late') return [];
+  if (['intent', 'late', 'note'].includes(String(meta['phase']))) return [];
   const outcome = String(record['outcome']);
   const requests = requestsOf(String(record['surface_id']), meta);
   const counters: [string, number][] = [[requests === undefined ? `record.${outcome}` : 'record.summary', 1]];

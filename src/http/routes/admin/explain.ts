@@ -38,6 +38,16 @@ const Answer = Type.Object({
   denial: Type.Optional(DenialBody),
   remedies: Type.Array(Type.String(), { description: 'What would have to be otherwise.' }),
   tool_known: Type.Boolean(),
+  pin: Type.Optional(
+    Type.Object({
+      state: Type.String({ description: '`pinned`, `held`, `rejected`, or `unpinned`: the call would pin it.' }),
+      pinned_hash: Type.Optional(Type.String({ description: 'Of the definition that may be used.' })),
+      definition_hash: Type.String({ description: 'Of the definition that the server gives now.' }),
+    }),
+  ),
+  policies: Type.Array(Type.Object({ id: Type.String(), allows: Type.Boolean(), demands_approval: Type.Boolean() }), {
+    description: "Each policy of the caller's team; all must allow, and one is enough to demand an approval.",
+  }),
   input_faults: Type.Array(Type.String()),
   links: Type.Array(
     Type.Object({
@@ -106,12 +116,15 @@ function principalOf({ id, team_id, permissions }: NonNullable<Static<typeof Bod
   return permissions === undefined ? { principal } : { principal, permissions };
 }
 
-function answerOf({ denial, remedies, isToolKnown, inputFaults, links, auditRef }: Explanation): Static<typeof Answer> {
+function answerOf(explanation: Explanation): Static<typeof Answer> {
+  const { denial, remedies, isToolKnown, pin, policies, inputFaults, links, auditRef } = explanation;
   return {
     decision: denial === undefined ? 'allow' : 'deny',
     ...(denial === undefined ? {} : { denial: denialBody(denial) }),
     remedies: [...remedies],
     tool_known: isToolKnown,
+    ...(pin === undefined ? {} : { pin: pinOf(pin) }),
+    policies: policies.map(({ demandsApproval, ...policy }) => ({ ...policy, demands_approval: demandsApproval })),
     input_faults: [...inputFaults],
     links: links.map(({ hash, issuer, subject, scopes, coversCall, constraints }) => ({
       capability_hash: hash,
@@ -126,4 +139,8 @@ function answerOf({ denial, remedies, isToolKnown, inputFaults, links, auditRef 
     })),
     audit_ref: auditRef,
   };
+}
+
+function pinOf({ state, pinnedHash, definitionHash }: NonNullable<Explanation['pin']>) {
+  return { state, definition_hash: definitionHash, ...(pinnedHash === undefined ? {} : { pinned_hash: pinnedHash }) };
 }

@@ -35,12 +35,24 @@ const Server = Type.Object({
   command: Type.Optional(Type.String()),
   header_names: Type.Array(Type.String()),
   env_names: Type.Array(Type.String()),
+  auth: Type.Optional(
+    Type.Object({
+      type: Type.String({ description: '`oauth`, `token_exchange` or `client_credentials`.' }),
+      client_id: Type.String(),
+      scopes: Type.Optional(Type.Array(Type.String())),
+    }),
+  ),
   secrets: Type.Array(Type.String(), { description: 'Names of the secrets that it refers to.' }),
   allow_private: Type.Boolean(),
   call_timeout: Type.Optional(Type.Number({ description: 'Seconds.' })),
   max_concurrency: Type.Optional(Type.Integer()),
   max_queue: Type.Optional(Type.Integer()),
+  max_sessions: Type.Optional(Type.Integer()),
+  sessions: Type.Optional(Type.String()),
+  max_memory: Type.Optional(Type.Integer({ description: 'Bytes.' })),
+  max_open_files: Type.Optional(Type.Integer()),
   rate_limit: Type.Optional(Type.String()),
+  pins: Type.String({ description: '`enforce` or `record`.' }),
   problems: Type.Array(Type.String(), { description: 'Why it is not used; empty where it is.' }),
   version: Type.Optional(Type.Integer({ description: 'Counts the changes of a server that was added here.' })),
   created_at: Type.Optional(Type.String()),
@@ -55,10 +67,16 @@ const Changed = Type.Intersect([Server, Type.Object({ audit_ref: AuditRef })]);
 const Fields = Type.Object(
   {
     name: Type.Optional(Type.Unknown()),
-    transport: Type.Optional(Type.Unknown({ description: '`auto`, `http`, `jsonrpc` or `stdio`.' })),
+    transport: Type.Optional(Type.Unknown({ description: '`auto`, `http`, `sse`, `jsonrpc` or `stdio`.' })),
     url: Type.Optional(Type.Unknown()),
     headers: Type.Optional(
       Type.Unknown({ description: `By name; each refers to a secret, such as ${secretReference('github')}.` }),
+    ),
+    auth: Type.Optional(
+      Type.Unknown({
+        description:
+          'How the gateway gets the token that it sends: `type`, `client_id` and what belongs to the type; null takes it away.',
+      }),
     ),
     command: Type.Optional(Type.Unknown()),
     args: Type.Optional(Type.Unknown()),
@@ -67,7 +85,14 @@ const Fields = Type.Object(
     call_timeout: Type.Optional(Type.Unknown({ description: 'Seconds, or text such as `90s`.' })),
     max_concurrency: Type.Optional(Type.Unknown()),
     max_queue: Type.Optional(Type.Unknown()),
+    max_sessions: Type.Optional(Type.Unknown()),
+    sessions: Type.Optional(Type.Unknown({ description: '`dedicated` or `shared`.' })),
+    max_memory: Type.Optional(Type.Unknown({ description: 'Bytes, or text such as `512MiB`.' })),
+    max_open_files: Type.Optional(Type.Unknown()),
     rate_limit: Type.Optional(Type.Unknown({ description: 'Such as `100/hour`.' })),
+    pins: Type.Optional(
+      Type.Unknown({ description: '`enforce`: a changed tool waits for an approval; `record`: it is only recorded.' }),
+    ),
     tags: Type.Optional(Type.Unknown()),
     enabled: Type.Optional(Type.Unknown()),
     allow_private: Type.Optional(
@@ -238,7 +263,7 @@ function testRoute(app: App, { authenticate, manageServers, factsOf }: McpServer
 }
 
 function shown({ spec, source, stored, secrets, problems, health }: ServerView): Static<typeof Server> {
-  const { id, name, transport, tags = [], enabled = true, url, command, headers = {}, env = {} } = spec;
+  const { id, name, transport, tags = [], enabled = true, url, command, headers = {}, env = {}, auth } = spec;
   return {
     ...{ id, name, transport, enabled, source },
     tags: [...tags],
@@ -246,8 +271,10 @@ function shown({ spec, source, stored, secrets, problems, health }: ServerView):
     ...(command === undefined ? {} : { command }),
     header_names: Object.keys(headers),
     env_names: Object.keys(env),
+    ...(auth === undefined ? {} : { auth: authOf(auth) }),
     secrets: [...secrets],
     allow_private: spec.publicOnly !== true,
+    pins: spec.pins ?? 'enforce',
     ...limitsOf(spec),
     problems: [...problems],
     ...(stored === undefined
@@ -261,11 +288,20 @@ function shown({ spec, source, stored, secrets, problems, health }: ServerView):
   };
 }
 
-function limitsOf({ callTimeoutMs, maxConcurrency, maxQueue, rateLimit }: ServerView['spec']) {
+function authOf({ type, clientId, scopes }: NonNullable<ServerView['spec']['auth']>) {
+  return { type, client_id: clientId, ...(scopes === undefined ? {} : { scopes: [...scopes] }) };
+}
+
+function limitsOf(spec: ServerView['spec']) {
+  const { callTimeoutMs, maxConcurrency, maxQueue, maxSessions, sessions, rateLimit } = spec;
   return {
     ...(callTimeoutMs === undefined ? {} : { call_timeout: callTimeoutMs / 1000 }),
     ...(maxConcurrency === undefined ? {} : { max_concurrency: maxConcurrency }),
     ...(maxQueue === undefined ? {} : { max_queue: maxQueue }),
+    ...(maxSessions === undefined ? {} : { max_sessions: maxSessions }),
+    ...(sessions === undefined ? {} : { sessions }),
+    ...(spec.maxMemoryBytes === undefined ? {} : { max_memory: spec.maxMemoryBytes }),
+    ...(spec.maxOpenFiles === undefined ? {} : { max_open_files: spec.maxOpenFiles }),
     ...(rateLimit === undefined ? {} : { rate_limit: formatRate(rateLimit) }),
   };
 }

@@ -76,6 +76,7 @@ export const NewBindings = Type.Object({
     Type.Object({
       binding_id: Type.Optional(Name255),
       role_id: Type.String({ minLength: 1, maxLength: 255, description: 'The id or the name of a role.' }),
+      team_id: Type.Optional(Name255),
       scope: Type.Union([Type.String({ minLength: 1, maxLength: 255 }), Scope], {
         description: 'As an object, or `global`, or one attribute as `team:red`.',
       }),

@@ -1,4 +1,7 @@
-/** Probes: alive, ready, and since when. Ready means that a record could be committed now. */
+/**
+ * Probes: alive, ready, and since when. Ready means that a record could be committed now, and that not every request is
+ * refused because nobody can say how many there were.
+ */
 import { Type } from '@fastify/type-provider-typebox';
 import type { FastifyReply } from 'fastify';
 import { bounds } from '../../../config/bounds.ts';
@@ -13,6 +16,8 @@ export interface HealthDeps {
   readonly nowSeconds: () => number;
   /** Rejects when the audit log cannot be written. */
   readonly ensureWritable: () => Promise<void>;
+  /** False while the limits cannot be checked and therefore nothing is admitted. */
+  readonly canAdmit: () => boolean;
   readonly warn: (message: string) => void;
 }
 
@@ -73,16 +78,20 @@ export function healthRoutes(app: App, deps: HealthDeps): void {
       config: { surface: 'health.ready' },
       schema: {
         tags,
-        summary: 'Readiness: a record could be committed now',
+        summary: 'Readiness: a record could be committed now, and limits can be checked',
         response: {
-          200: Type.Object({ status: Type.String(), checks: Type.Object({ postgres: Type.String() }) }),
+          200: Type.Object({
+            status: Type.String(),
+            checks: Type.Object({ postgres: Type.String(), limits: Type.String() }),
+          }),
           503: NotReady,
         },
       },
     },
     async (_, reply) => {
-      if (await isWritable(deps)) return { status: 'ok', checks: { postgres: 'ok' } };
-      const checks = { postgres: 'error' };
+      const [postgres, limits] = [(await isWritable(deps)) ? 'ok' : 'error', deps.canAdmit() ? 'ok' : 'error'];
+      const checks = { postgres, limits };
+      if (postgres === 'ok' && limits === 'ok') return { status: 'ok', checks };
       return unready(reply, { detail: { status: 'failed', checks }, status: 'failed', checks });
     },
   );
@@ -101,8 +110,10 @@ export function healthRoutes(app: App, deps: HealthDeps): void {
       },
     },
     async (_, reply) => {
-      if (await isWritable(deps)) return { status: 'ready', dev_mode: deps.development, region: deps.region };
-      return unready(reply, { status: 'not ready', reason: 'the audit log cannot be written', region: deps.region });
+      const { development, region } = deps;
+      if (!(await isWritable(deps))) return notReady(reply, 'the audit log cannot be written', region);
+      if (!deps.canAdmit()) return notReady(reply, 'the limits cannot be checked', region);
+      return { status: 'ready', dev_mode: development, region };
     },
   );
 }
@@ -124,6 +135,10 @@ async function deadline(work: Promise<void>, ms: number): Promise<void> {
     timer = setTimeout(() => reject(new Error(`the log did not answer within ${ms} ms`)), ms);
   });
   await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+function notReady(reply: FastifyReply, reason: string, region: string): never {
+  return unready(reply, { status: 'not ready', reason, region });
 }
 
 function unready(reply: FastifyReply, body: object): never {

@@ -12,6 +12,8 @@ export interface StatusDeps {
   readonly uptimeSeconds: () => number;
   readonly telemetry: Telemetry;
   readonly capabilityCache: () => { size: number; hits: number; misses: number; evictions: number };
+  /** How many signed requests of the last hour were replays, as this process saw them. */
+  readonly replaysLastHour: () => number;
   /** `DEGRADED` when the last attempt to write the log failed. */
   readonly state: () => 'RUNNING' | 'DEGRADED';
 }
@@ -94,7 +96,7 @@ export function statusRoutes(app: App, deps: StatusDeps): void {
         latency_p50_ms: p50Ms,
         latency_p95_ms: p95Ms,
         connected_peers: 0,
-        active_sessions: telemetry.activeSessions(),
+        active_sessions: activeSessions(telemetry),
         total_requests: telemetry.requestsTotal(),
       };
     },
@@ -124,8 +126,13 @@ export function statusRoutes(app: App, deps: StatusDeps): void {
           misses: cache.misses,
           evictions: cache.evictions,
         },
-        sessions: { active_sessions: telemetry.activeSessions(), replay_rejections_1h: 0 },
+        sessions: { active_sessions: activeSessions(telemetry), replay_rejections_1h: deps.replaysLastHour() },
       };
     },
   );
+}
+
+/** Those who watch the log, and MCP clients. */
+function activeSessions(telemetry: Telemetry): number {
+  return telemetry.activeSessions() + telemetry.openMcpSessions();
 }

@@ -8,8 +8,13 @@ import { idempotencyKeyOf, idempotencyKeyPattern } from '../../../gateway/idempo
 import type { ReadLog } from '../../../gateway/read-log.ts';
 import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { preferenceApplied, prefers } from '../../prefer.ts';
+import { preferenceApplied, preferredWaitSec, prefers } from '../../prefer.ts';
 import { callPath, onlyCalls } from './tool-path.ts';
+
+const ApprovalId = Type.String({
+  maxLength: 64,
+  description: 'What `APPROVAL_PENDING` told: resumes the call that a human had to approve, with the same arguments.',
+});
 
 const Body = Type.Object({
   input: Type.Record(Type.String(), Type.Unknown(), { description: "The tool's arguments." }),
@@ -17,6 +22,7 @@ const Body = Type.Object({
     Type.String({ minLength: 1, maxLength: bounds.requestIdCharsMax, description: 'Echoed and recorded.' }),
   ),
   session_id: Type.Optional(Type.String({ maxLength: bounds.requestIdCharsMax, description: 'Recorded.' })),
+  approval_id: Type.Optional(ApprovalId),
   idempotency_key: Type.Optional(
     Type.String({ pattern: idempotencyKeyPattern, description: 'The same as the header `Idempotency-Key`.' }),
   ),
@@ -24,8 +30,12 @@ const Body = Type.Object({
 
 const Headers = Type.Object({
   prefer: Type.Optional(
-    Type.String({ description: '`receipt` asks for the receipt of the record of this call, as `receipt`.' }),
+    Type.String({
+      description:
+        '`receipt` asks for the receipt of the record of this call, as `receipt`; `wait=30` waits so many seconds for a human to approve it.',
+    }),
   ),
+  'x-talos-approval': Type.Optional(ApprovalId),
   'idempotency-key': Type.Optional(
     Type.String({
       pattern: idempotencyKeyPattern,
@@ -80,6 +90,8 @@ export function callToolRoute(
     },
     async (request, reply) => {
       const { input, request_id: requestId, session_id: sessionId, idempotency_key: keyInBody } = request.body;
+      const { approval_id: approvalId = request.headers['x-talos-approval'] } = request.body;
+      const waitSec = preferredWaitSec(request);
       // The caller's own name for this call is in its record and in whatever is answered, errors included.
       if (requestId !== undefined) request.id = requestId;
       const idempotencyKey = idempotencyKeyOf(request.headers['idempotency-key'], keyInBody);
@@ -90,6 +102,8 @@ export function callToolRoute(
         input: input as JsonObject,
         ...(sessionId === undefined ? {} : { sessionId }),
         ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+        ...(approvalId === undefined ? {} : { approvalId }),
+        ...(waitSec === undefined ? {} : { waitSec }),
         signal: clientGone(reply),
       });
       reply.header('x-talos-audit-ref', answer.auditRef);

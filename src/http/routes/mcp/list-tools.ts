@@ -13,6 +13,12 @@ const Servers = Type.Object({
       transport: Type.String(),
       tags: Type.Array(Type.String()),
       health: Type.String({ description: '`up`, `failing`, `down` or `unknown`.' }),
+      auth: Type.Optional(
+        Type.String({
+          description:
+            '`oauth`: each user connects their account; `token_exchange`: the caller’s own token is exchanged; `client_credentials`: the gateway has one of its own.',
+        }),
+      ),
       metadata: Type.Object({ upstream: Type.Optional(Type.String()) }),
     }),
   ),

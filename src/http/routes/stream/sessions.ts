@@ -1,7 +1,8 @@
-/** Who watches the log at this gateway, tickets for those who cannot send headers, and the peers of the network. */
+/** Who watches the log or speaks MCP at this gateway, tickets for those who cannot send headers, and the peers of the network. */
 import { Type } from '@fastify/type-provider-typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { isVisible } from '../../../core/visible-teams.ts';
+import type { McpSessions, OpenSession } from '../../../gateway/native/sessions.ts';
 import type { StreamEvents } from '../../../gateway/stream-events.ts';
 import type { Session, Sessions } from '../../../stream/sessions.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
@@ -12,12 +13,17 @@ const SessionItem = Type.Object({
   session_id: Type.String(),
   peer_id: Type.Null(),
   created_at: Type.String(),
-  transport: Type.Union([Type.Literal('websocket'), Type.Literal('sse')]),
+  transport: Type.Union([Type.Literal('websocket'), Type.Literal('sse'), Type.Literal('mcp')]),
   principal: Type.String(),
-  last_cursor: Type.String({ description: 'Up to where it has been written to.' }),
-  acknowledged_cursor: Type.String({ description: 'Up to where the client says that it has everything, or empty.' }),
-  events_sent: Type.Integer(),
-  paused: Type.Boolean(),
+  server_id: Type.Optional(
+    Type.String({ description: 'Of MCP: the server it was opened with; absent at the address of all.' }),
+  ),
+  last_cursor: Type.Optional(Type.String({ description: 'Up to where it has been written to.' })),
+  acknowledged_cursor: Type.Optional(
+    Type.String({ description: 'Up to where the client says that it has everything, or empty.' }),
+  ),
+  events_sent: Type.Optional(Type.Integer()),
+  paused: Type.Optional(Type.Boolean()),
 });
 
 export interface SessionRouteDeps {
@@ -25,6 +31,7 @@ export interface SessionRouteDeps {
   readonly factsOf: FactsOf;
   readonly streamEvents: StreamEvents;
   readonly sessions: Sessions;
+  readonly mcpClients: { readonly sessions: Pick<McpSessions, 'list'> };
 }
 
 export function sessionRoutes(app: App, deps: SessionRouteDeps): void {
@@ -36,7 +43,7 @@ export function sessionRoutes(app: App, deps: SessionRouteDeps): void {
       config: { surface: 'gateway.sessions' },
       schema: {
         tags: ['Status'],
-        summary: 'Sessions that watch the log at this gateway',
+        summary: 'Sessions at this gateway: those that watch the log, and those of MCP clients',
         response: { 200: Type.Object({ sessions: Type.Array(SessionItem) }) },
       },
       onRequest,
@@ -44,8 +51,10 @@ export function sessionRoutes(app: App, deps: SessionRouteDeps): void {
     async (request) => {
       const asked = { surfaceId: 'gateway.sessions', caller: callerOf(request), facts: deps.factsOf(request) } as const;
       const { teams = 'all' } = await deps.streamEvents.authorise(asked);
-      const visible = deps.sessions.list().filter(({ teamId }) => isVisible(teams, teamId));
-      return { sessions: visible.slice(0, bounds.listSessionsMax).map(itemOf) };
+      const isShown = ({ teamId }: { readonly teamId: string | undefined }) => isVisible(teams, teamId);
+      const watching = deps.sessions.list().filter(isShown).map(itemOf);
+      const speaking = deps.mcpClients.sessions.list().filter(isShown).map(mcpItemOf);
+      return { sessions: [...watching, ...speaking].slice(0, bounds.listSessionsMax) };
     },
   );
 
@@ -103,5 +112,17 @@ function itemOf(session: Session) {
     acknowledged_cursor: session.acknowledged(),
     events_sent: subscription.sent.events,
     paused: subscription.isPaused,
+  };
+}
+
+/** By the name that records have for it: its id is for its client alone. */
+function mcpItemOf({ name, openedAtMs, principalId, serverId }: OpenSession) {
+  return {
+    session_id: name,
+    peer_id: null,
+    created_at: new Date(openedAtMs).toISOString(),
+    transport: 'mcp' as const,
+    principal: principalId,
+    ...(serverId === undefined ? {} : { server_id: serverId }),
   };
 }

@@ -1,0 +1,199 @@
+/**
+ * The native MCP endpoint: the gateway as if it were the tool server itself (`/mcp/{server_id}`), or as one server with
+ * the tools of all that a caller may use (`/mcp`, named `<server>__<tool>`). Every message is judged by itself, in both
+ * protocol eras; a session joins messages, and lends nobody any authority.
+ */
+import { deny } from '../../core/denial.ts';
+import { TalosError } from '../../core/errors.ts';
+import type { JsonValue } from '../../core/json.ts';
+import type { SurfaceId } from '../../core/surfaces.ts';
+import { type Inbound, type InboundHeaders, readInbound } from '../../mcp/inbound.ts';
+import { rpcCodes } from '../../mcp/json-rpc.ts';
+import type { Caller, RequestFacts } from '../caller.ts';
+import type { Refuse } from '../refusal.ts';
+import {
+  answerOf,
+  gatewayError,
+  internalError,
+  type NativeAnswer,
+  notServed,
+  type RpcRequest,
+  refusal,
+} from './answer.ts';
+import { gatewayOutcome } from './elicit-account.ts';
+import type { EventSink } from './event-sink.ts';
+import { type Method, type MethodOptions, methodOf } from './methods.ts';
+import { DirectReply } from './reply.ts';
+import type { McpSession } from './session.ts';
+import type { Turn } from './turn.ts';
+
+/** A request to the endpoint, whatever it says. */
+interface Addressed {
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+  /** Absent at the endpoint of all servers. */
+  readonly serverId?: string;
+  readonly sessionId?: string;
+  /** The address that browsers know the gateway by. */
+  readonly base?: string;
+  /** Judges the credentials of this request anew. */
+  readonly reauthenticate: () => Promise<Caller>;
+}
+
+export interface NativeRequest extends Addressed {
+  /** The parsed body. */
+  readonly body: JsonValue | undefined;
+  readonly headers: InboundHeaders;
+  /** The header `Idempotency-Key`. */
+  readonly idempotencyKey?: string;
+  /** Where events go; absent when the client takes none. */
+  readonly sink?: EventSink;
+  /** Aborted when the caller goes away. */
+  readonly signal: AbortSignal;
+}
+
+export interface ListenRequest extends Addressed {
+  readonly sessionId: string;
+  readonly lastEventId?: string;
+  readonly sink: EventSink;
+}
+
+/** None throws for what the message says: whatever becomes of it is an answer. */
+export interface NativeMcp {
+  readonly post: (request: NativeRequest) => Promise<NativeAnswer>;
+  /** Serves the stream of a session; the answer says so, or what is wrong. */
+  readonly listen: (request: ListenRequest) => Promise<NativeAnswer>;
+  /** Ends a session. */
+  readonly end: (request: Addressed & { readonly sessionId: string }) => Promise<NativeAnswer>;
+}
+
+export interface NativeMcpOptions extends MethodOptions {
+  readonly refuse: Refuse;
+}
+
+type Verb = 'mcp.native' | 'mcp.native.listen' | 'mcp.native.end';
+
+export function createNativeMcp(options: NativeMcpOptions): NativeMcp {
+  /** Throws `SESSION_NOT_FOUND`, whether there is none or it is somebody else's; the latter is on record. */
+  async function sessionOf(verb: Verb, request: Addressed): Promise<McpSession> {
+    const { sessionId = '', caller, facts, serverId, reauthenticate } = request;
+    const session = options.sessions.find(sessionId);
+    if (session === undefined) throw new TalosError('SESSION_NOT_FOUND');
+    if (!session.belongsTo(caller, serverId)) {
+      const surface: SurfaceId = serverId === undefined ? `${verb}.all` : verb;
+      const auditRef = await refusedRef(options.refuse(surface, deny('SCOPE_MISMATCH', 'session'), caller, facts));
+      throw new TalosError('SESSION_NOT_FOUND', { ...(auditRef === undefined ? {} : { auditRef }) });
+    }
+    session.used(caller, reauthenticate);
+    return session;
+  }
+
+  return {
+    async post(request) {
+      const inbound = readInbound(request.body, request.headers);
+      if (inbound.kind === 'refused') return refusal(400, inbound.id, { ...inbound.error });
+      // The stateless era knows none.
+      const isInSession =
+        request.sessionId !== undefined && !(inbound.kind === 'request' && inbound.era === 'stateless');
+      return await answered(request, inbound, async () => {
+        const session = isInSession ? await sessionOf('mcp.native', request) : undefined;
+        if (inbound.kind === 'request') return await serve(options, request, inbound, session);
+        return inbound.kind === 'response' ? settle(inbound, session) : take(inbound, session);
+      });
+    },
+    listen: (request) =>
+      answered(request, undefined, async () => {
+        const session = await sessionOf('mcp.native.listen', request);
+        session.listen(request.sink, request.lastEventId);
+        return { status: 200, isStreamed: true };
+      }),
+    end: (request) =>
+      answered(request, undefined, async () => {
+        const session = await sessionOf('mcp.native.end', request);
+        await session.end('client_ended');
+        return { status: 200 };
+      }),
+  };
+}
+
+/** What is thrown at a message that is no request, or at the session that it names. */
+async function answered(
+  { facts }: Addressed,
+  inbound: Inbound | undefined,
+  work: () => Promise<NativeAnswer>,
+): Promise<NativeAnswer> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof TalosError)) throw error;
+    const outcome = gatewayError(error, facts);
+    const id = inbound?.kind === 'request' ? inbound.id : null;
+    return {
+      ...refusal(outcome.status ?? 200, id, outcome.error ?? {}),
+      auditRef: outcome.auditRef,
+      retryAfterSec: outcome.retryAfterSec,
+    };
+  }
+}
+
+/** The record of a refusal; undefined where strangers leave none. */
+export async function refusedRef(refused: Promise<never>): Promise<string | undefined> {
+  try {
+    return await refused;
+  } catch (error) {
+    // No record, no answer.
+    if (error instanceof TalosError && error.details?.['denial_reason'] !== undefined) return error.auditRef;
+    throw error;
+  }
+}
+
+async function serve(
+  options: NativeMcpOptions,
+  request: NativeRequest,
+  rpc: RpcRequest,
+  session: McpSession | undefined,
+): Promise<NativeAnswer> {
+  const inSession = session?.replyTo(request.sink);
+  const reply = inSession ?? new DirectReply(request.sink);
+  const running = inSession && session?.begin(rpc.id, inSession);
+  try {
+    const turn = { ...request, session, reply, signal: running?.signal ?? request.signal };
+    const method = methodOf(rpc, turn);
+    if (method === undefined) return notServed(rpc);
+    const answer = await attempt(method, options, turn, rpc);
+    const isStreamed = answer.body !== undefined && reply.finish(answer.body, answer.auditRef);
+    return isStreamed ? { ...answer, isStreamed } : answer;
+  } catch (error) {
+    // A fault of our own: whoever reads a stream must not wait for ever.
+    reply.finish(internalError(rpc));
+    throw error;
+  } finally {
+    running?.end();
+  }
+}
+
+async function attempt(method: Method, options: MethodOptions, turn: Turn, rpc: RpcRequest): Promise<NativeAnswer> {
+  try {
+    return answerOf(rpc, await method(options, turn, rpc));
+  } catch (error) {
+    if (error instanceof TalosError) return answerOf(rpc, await gatewayOutcome(options, turn, error));
+    throw error;
+  }
+}
+
+/** A reply to what a server asked: once, by the client that was asked. */
+function settle({ id, reply }: Extract<Inbound, { kind: 'response' }>, session: McpSession | undefined): NativeAnswer {
+  if (session === undefined || session.asked.settle(id, reply)) return { status: 202 };
+  return refusal(400, null, { code: rpcCodes.invalidRequest, message: 'No request of this id is open.' });
+}
+
+/** Only what belongs to a session means anything to anybody. */
+function take(
+  { method, params }: Extract<Inbound, { kind: 'notification' }>,
+  session: McpSession | undefined,
+): NativeAnswer {
+  if (method === 'notifications/cancelled') session?.cancel(params['requestId']);
+  if (method === 'notifications/progress') session?.asked.progress(params);
+  if (method === 'notifications/roots/list_changed') session?.notifyServers(method, params);
+  return { status: 202 };
+}

@@ -1,0 +1,87 @@
+/**
+ * Clients as tool servers see them: who hears what a server says, and whom it may ask. A client hears of what it may
+ * use, and of nothing else.
+ */
+import type { JsonObject } from '../../core/json.ts';
+import type { ClientHello, Peer } from '../../mcp/peer.ts';
+import type { McpServer } from '../../mcp/registry.ts';
+import type { PolicyMode } from '../../policy/decide.ts';
+import type { Caller, RequestFacts } from '../caller.ts';
+import { mayUse } from '../rpc-authority.ts';
+import type { AskClient } from './ask-client.ts';
+import { putInSession } from './ask-in-session.ts';
+import { offeredTo } from './client-offer.ts';
+import type { Reply } from './reply.ts';
+import type { McpSession } from './session.ts';
+
+/** A request of a client, for whose server there shall be a peer. */
+interface ClientRequest {
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+  readonly reply: Reply;
+  /** Absent when the request belongs to none: then nobody can be asked. */
+  readonly session: McpSession | undefined;
+}
+
+export interface Peers {
+  /** For what belongs to no request of a session. */
+  readonly ofSession: (session: McpSession, server: McpServer) => { readonly client: ClientHello; readonly peer: Peer };
+  /** For what belongs to one request. */
+  readonly ofRequest: (request: ClientRequest, server: McpServer) => Peer;
+}
+
+export function createPeers(options: { readonly policyMode: PolicyMode; readonly askClient: AskClient }): Peers {
+  const { policyMode, askClient } = options;
+  const hears = (method: string, { id }: McpServer, caller: Caller): boolean => {
+    const needed = heard.get(method);
+    return needed === undefined ? method === progress : mayUse(needed, id, caller, policyMode);
+  };
+
+  return {
+    ofSession(session, server) {
+      const { facts, client } = session.opening;
+      const peer: Peer = {
+        onNotification(method, params) {
+          if (hears(method, server, session.caller)) session.say(notification(method, params));
+        },
+        onRequest: (method, params, signal) =>
+          askClient({ ...asked(session, server), caller: session.caller, facts, method, params, signal }),
+      };
+      return { client: offeredTo(server.id, client, session.caller, policyMode), peer };
+    },
+    ofRequest({ session, caller, facts, reply }, server) {
+      const onNotification = (method: string, params: JsonObject) => {
+        if (reply.takesMessages && hears(method, server, caller)) reply.send(notification(method, params));
+      };
+      if (session === undefined) return { onNotification };
+      return {
+        onNotification,
+        onRequest: (method, params, signal) =>
+          askClient({ ...asked(session, server, reply), caller, facts, method, params, signal }),
+      };
+    },
+  };
+}
+
+function asked(session: McpSession, server: McpServer, reply?: Reply) {
+  const { name: sessionName, opening } = session;
+  return { server, sessionName, client: opening.client, put: putInSession(session, server, reply) };
+}
+
+const progress = 'notifications/progress';
+
+/**
+ * What servers say that is passed on, and the method that its hearer must be allowed. That tools have changed is told by
+ * whoever has their list.
+ */
+const heard: ReadonlyMap<string, string> = new Map([
+  ['notifications/message', 'logging/setLevel'],
+  ['notifications/resources/list_changed', 'resources/read'],
+  ['notifications/resources/updated', 'resources/read'],
+  ['notifications/prompts/list_changed', 'prompts/get'],
+  ['notifications/elicitation/complete', 'elicitation/create'],
+]);
+
+export function notification(method: string, params: JsonObject): JsonObject {
+  return Object.keys(params).length === 0 ? { jsonrpc: '2.0', method } : { jsonrpc: '2.0', method, params };
+}

@@ -1,0 +1,25 @@
+/** A request to the native endpoint, whose it is, and the way back to its client. */
+import type { InboundHeaders } from '../../mcp/inbound.ts';
+import type { Caller, RequestFacts } from '../caller.ts';
+import type { EventSink } from './event-sink.ts';
+import type { Reply } from './reply.ts';
+import type { McpSession } from './session.ts';
+
+export interface Turn {
+  readonly caller: Caller;
+  readonly facts: RequestFacts;
+  /** Absent at the endpoint of all servers. */
+  readonly serverId?: string;
+  /** The header `Idempotency-Key`. */
+  readonly idempotencyKey?: string;
+  /** The address that browsers know the gateway by. */
+  readonly base?: string;
+  readonly headers: InboundHeaders;
+  /** Judges the credentials anew. */
+  readonly reauthenticate: () => Promise<Caller>;
+  readonly session: McpSession | undefined;
+  readonly reply: Reply;
+  readonly sink?: EventSink;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}

@@ -1,0 +1,46 @@
+/**
+ * Who may do what of MCP that is not a tool call: by name (`tool:<server>/method:rpc.resources.read`), then by what is
+ * sent. The same for what clients ask of servers and what servers ask of clients.
+ */
+import type { Denial } from '../core/denial.ts';
+import type { JsonObject } from '../core/json.ts';
+import { constraintDenial } from '../policy/constraints.ts';
+import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
+import { spendsOf } from '../policy/limits.ts';
+import type { Caller } from './caller.ts';
+
+export interface RpcRequest {
+  readonly caller: Caller;
+  readonly serverId: string;
+  readonly method: string;
+  readonly params: JsonObject;
+}
+
+/** The name of a method in scopes: `resources/read` is `rpc.resources.read`. */
+function scopeNameOf(method: string): string {
+  return `rpc.${method.replaceAll('/', '.')}`;
+}
+
+/** What of a server it names, for scopes that are of one resource: exactly as it is sent, spelled as it is. */
+function resourceOf(method: string, params: JsonObject): { readonly resource?: string } {
+  const resource = params[method.startsWith('prompts/') ? 'name' : 'uri'];
+  return typeof resource === 'string' ? { resource } : {};
+}
+
+/** Whether the names allow it: what a client is told that it can use. */
+export function mayUse(method: string, serverId: string, caller: Caller, mode: PolicyMode): boolean {
+  if (caller.denial !== undefined || spendsOf(caller.authority).length > 0) return false;
+  return decideByName({ server: serverId, method: scopeNameOf(method) }, caller, mode).allow;
+}
+
+export function judgeRpc({ caller, serverId, method, params }: RpcRequest, mode: PolicyMode): Denial | undefined {
+  if (caller.denial !== undefined) return caller.denial;
+  const named = { server: serverId, method: scopeNameOf(method), ...resourceOf(method, params) };
+  const byName = decideByName(named, caller, mode);
+  if (!byName.allow) return byName.denial;
+  // Uses are counted with the intents of tool calls, and there is none here.
+  if (spendsOf(caller.authority).length > 0) return constraintDenial('constraint:max_calls');
+  // Exactly what is sent: another member of the same name must not stand in for the one that counts.
+  const decision = decideCall(byName, { class: 'read' }, params);
+  return decision.allow ? undefined : decision.denial;
+}

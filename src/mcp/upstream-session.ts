@@ -1,0 +1,44 @@
+/** A client's own session with a tool server, and what a client may listen to without one. */
+import type { JsonObject } from '../core/json.ts';
+import type { ServerHello } from './hello.ts';
+import type { ClientHello, Peer } from './peer.ts';
+import type { RelayedRequest, ToolCall, UpstreamAnswer } from './upstream-call.ts';
+
+export interface SessionOptions {
+  /** Whose it is, in words that nobody else shares: one client alone never has all the sessions of a server. */
+  readonly owner?: string;
+  readonly client: ClientHello;
+  /** One of the session era: what the client speaks. */
+  readonly protocolVersion: string;
+  /** For what belongs to no request, and for requests that name no peer of their own. */
+  readonly peer: Peer;
+  /** Told once when the server's side of the session is gone; not after `close`. */
+  readonly onLost: (reason: string) => void;
+  /** Ends the opening; an open session is ended by `close`. */
+  readonly signal: AbortSignal;
+}
+
+/** The methods throw `UpstreamError` as those of the server do. */
+export interface UpstreamSession {
+  readonly hello: ServerHello;
+  callTool(call: ToolCall): Promise<UpstreamAnswer>;
+  relay(request: RelayedRequest): Promise<UpstreamAnswer>;
+  /** Tells the server something; whether it takes it is its own affair. */
+  notify(method: string, params: JsonObject): void;
+  close(): Promise<void>;
+}
+
+export interface ListenOptions {
+  /** The `notifications` of `subscriptions/listen`. */
+  readonly filter: JsonObject;
+  /** Must not throw. */
+  readonly onNotification: (method: string, params: JsonObject) => void;
+  /** Told once when the server ends it; not after `signal`. */
+  readonly onEnd?: () => void;
+  readonly signal: AbortSignal;
+}
+
+export interface Listening {
+  /** What of the filter the server honours. */
+  readonly acknowledged: JsonObject;
+}

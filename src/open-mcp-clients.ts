@@ -1,0 +1,75 @@
+/** MCP clients beside their requests: sessions, what they listen to, and what servers ask of them. */
+import type { Recorder } from './audit/recorder.ts';
+import type { Clock } from './core/clock.ts';
+import type { TakeCharges } from './core/limit.ts';
+import type { Caller } from './gateway/caller.ts';
+import { createAskClient } from './gateway/native/ask-client.ts';
+import { ParkedCalls } from './gateway/native/parked-calls.ts';
+import { createPeers } from './gateway/native/peers.ts';
+import type { SessionDirectory } from './gateway/native/session-directory.ts';
+import { McpSessions } from './gateway/native/sessions.ts';
+import { Subscriptions } from './gateway/native/subscriptions.ts';
+import { ToolChanges } from './gateway/native/tool-changes.ts';
+import type { Refuse } from './gateway/refusal.ts';
+import type { ServerFor } from './gateway/server-for.ts';
+import type { Registry } from './mcp/registry.ts';
+import type { CapabilityVerifier } from './policy/capability-verifier.ts';
+import { decideReach, type PolicyMode } from './policy/decide.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
+
+export interface McpClientsOptions {
+  readonly registry: Registry;
+  readonly serverFor: ServerFor;
+  readonly policyMode: PolicyMode;
+  readonly take: TakeCharges;
+  readonly recorder: Recorder;
+  readonly refuse: Refuse;
+  readonly verifier: CapabilityVerifier;
+  readonly directory: SessionDirectory;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+}
+
+export function openMcpClients(options: McpClientsOptions) {
+  const { registry, policyMode, verifier } = options;
+  const toolChanges = new ToolChanges(registry);
+  const askClient = createAskClient(options);
+  const peers = createPeers({ policyMode, askClient });
+  const validity = ({ authority }: Caller) => (authority === undefined ? undefined : verifier.stillValid(authority));
+  const mayReach = (caller: Caller, serverId: string | undefined): boolean => {
+    const ids = serverId === undefined ? registry.servers().map(({ id }) => id) : [serverId];
+    return caller.denial === undefined && ids.some((id) => decideReach(id, caller, policyMode).allow);
+  };
+  const shared = { ...options, validity, mayReach, toolChanges };
+  const sessions = new McpSessions({ ...shared, clientFor: peers.ofSession });
+  const subscriptions = new Subscriptions(shared);
+  const parkedCalls = new ParkedCalls({ ...shared, askClient, peers });
+  const unwatch = verifier.onRevoked(() => {
+    sessions.judgeAll();
+    subscriptions.judgeAll();
+    parkedCalls.judgeAll();
+  });
+  return {
+    sessions,
+    subscriptions,
+    peers,
+    parkedCalls,
+    /** Keys or roles have changed. */
+    reauthenticateAll: () => {
+      sessions.reauthenticateAll();
+      subscriptions.reauthenticateAll();
+      parkedCalls.reauthenticateAll();
+    },
+    /** Ends what would last for ever, and lets what is under way come to its end. */
+    quiesce: () => {
+      subscriptions.close();
+      sessions.quiesce();
+      parkedCalls.quiesce();
+    },
+    close: async () => {
+      unwatch();
+      toolChanges.close();
+      await Promise.all([sessions.close(), parkedCalls.close()]);
+    },
+  };
+}

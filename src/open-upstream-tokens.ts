@@ -1,0 +1,99 @@
+/** The tokens that the gateway shows to tool servers: its own, those that are exchanged for callers', and users' own. */
+import type { Recorder } from './audit/recorder.ts';
+import { bounds } from './config/bounds.ts';
+import type { Clock } from './core/clock.ts';
+import { describeError } from './core/errors.ts';
+import type { KeyRing } from './core/key-ring.ts';
+import type { McpServerSpec } from './core/mcp-server.ts';
+import { type ConnectServer, type ConnectServerOptions, createConnectServer } from './gateway/connect-server.ts';
+import { ConnectedCredential } from './gateway/connected-credential.ts';
+import { lostConnectionDraft } from './gateway/connection-records.ts';
+import { type ConnectionVault, createConnectionVault } from './gateway/connection-vault.ts';
+import type { UserCredentials } from './gateway/server-for.ts';
+import { clientCredential, exchangedCredential } from './mcp/fetched-credential.ts';
+import { createGuardedFetcher, type GuardedSend } from './mcp/guarded-fetch.ts';
+import type { UpstreamCredential } from './mcp/upstream-credential.ts';
+import type { SecretOf } from './mcp/upstream-secrets.ts';
+import type { openReadPool } from './storage/db.ts';
+import { type ConnectionStore, createConnectionStore, type StoredConnection } from './storage/upstream-connections.ts';
+import { createConsentStore } from './storage/upstream-consents.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
+
+export interface UpstreamTokensOptions {
+  readonly pool: ReturnType<typeof openReadPool>;
+  readonly secretOf: SecretOf;
+  /** The keys that secrets are kept under. */
+  readonly readKeys: () => Promise<KeyRing>;
+  readonly recorder: Pick<Recorder, 'record'>;
+  readonly clock: Clock;
+  readonly telemetry: Pick<Telemetry, 'log'>;
+}
+
+export interface UpstreamTokens {
+  /** What the gateway itself shows to a server. */
+  readonly credentialOf: (spec: McpServerSpec) => UpstreamCredential | undefined;
+  readonly credentials: UserCredentials;
+  readonly connections: ConnectionStore;
+  readonly vault: ConnectionVault;
+  /** The corridor of users who connect, with what it needs of others. */
+  readonly connectServer: (
+    needs: Pick<ConnectServerOptions, 'registry' | 'policyMode' | 'take' | 'refuse'>,
+  ) => ConnectServer;
+  readonly close: () => Promise<void>;
+}
+
+export function openUpstreamTokens(options: UpstreamTokensOptions): UpstreamTokens {
+  const { pool, secretOf, readKeys, recorder, clock, telemetry } = options;
+  const { log } = telemetry;
+  const limits = {
+    timeoutMs: bounds.upstreamAuthTimeoutMs,
+    bytesMax: bounds.upstreamAuthBytesMax,
+    connectionsMax: bounds.upstreamAuthConnectionsMax,
+  };
+  const anywhere = createGuardedFetcher(limits);
+  const inPublic = createGuardedFetcher({ ...limits, publicOnly: true });
+  // Hosts that the entry names may be private where the server may; what only a server names leads into no network of ours.
+  const sendFor = (spec: McpServerSpec): GuardedSend => {
+    const named = spec.publicOnly === true ? new Set<string>() : namedHosts(spec);
+    return (url, request) => (named.has(hostOf(url)) ? anywhere : inPublic).send(url, request);
+  };
+  const contextOf = (spec: McpServerSpec) => ({ send: sendFor(spec), secretOf, clock });
+  const connections = createConnectionStore(pool);
+  const vault = createConnectionVault(readKeys);
+
+  function onLost(connection: StoredConnection, reason: string): void {
+    recorder.record(lostConnectionDraft(connection, reason)).catch((error: unknown) => {
+      log.error({ reason: describeError(error) }, 'a lost connection of a user is not on record');
+    });
+  }
+
+  return {
+    credentialOf: (spec) =>
+      spec.auth?.type === 'client_credentials' ? clientCredential(spec, contextOf(spec)) : undefined,
+    credentials: {
+      connected: (spec, key) =>
+        new ConnectedCredential({ ...contextOf(spec), store: connections, vault, onLost, log }, spec, key),
+      exchanged: (spec, token) => exchangedCredential(spec, contextOf(spec), token),
+    },
+    connections,
+    vault,
+    connectServer: (needs) =>
+      createConnectServer({
+        ...needs,
+        ...{ connections, vault, sendFor, secretOf, recorder, clock, log },
+        consents: createConsentStore(pool),
+      }),
+    async close() {
+      await Promise.all([anywhere.close(), inPublic.close()]);
+    },
+  };
+}
+
+function namedHosts({ url = '', auth }: McpServerSpec): Set<string> {
+  const { tokenUrl = url, authorizationUrl = url, revocationUrl = url, issuer = url } = auth ?? {};
+  return new Set([url, tokenUrl, authorizationUrl, revocationUrl, issuer].map(hostOf));
+}
+
+function hostOf(url: string): string {
+  return URL.parse(url)?.hostname ?? '';
+}
