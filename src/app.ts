@@ -45,6 +45,7 @@ import { openUpstreamTokens, type UpstreamTokens } from './open-upstream-tokens.
 import { startUpkeep, type Upkeep } from './start-upkeep.ts';
 import type { DatabaseAddress } from './storage/db.ts';
 import { startEmbeddedPostgres } from './storage/embedded/start.ts';
+import { readGatewayKey } from './storage/gateway-key.ts';
 import { migrateOrCheck } from './storage/migrate.ts';
 import { createRevocationStore } from './storage/revocations.ts';
 import { createStatisticsReader } from './storage/rollups.ts';
@@ -129,13 +130,15 @@ async function build(options: GatewayOptions, onStop: OnStop): Promise<Omit<Gate
   onStop(() => rules.close());
   const { onListed } = rules;
   const readKeys = administration.vault.keys;
-  const tokens = openUpstreamTokens({ ...options, pool: log.readPool, recorder: log.recorder, secretOf, readKeys });
+  const pool = log.readPool;
+  const gatewayKey = await readGatewayKey(pool);
+  const tokens = openUpstreamTokens({ ...options, pool, recorder: log.recorder, secretOf, readKeys, gatewayKey });
   onStop(() => tokens.close());
-  const servers = await openToolServers({ ...options, pool: log.readPool, secretOf, tokens, onListed });
+  const servers = await openToolServers({ ...options, pool, secretOf, tokens, onListed });
   onStop(() => servers.close());
   const { toolServers, registry } = servers;
   const instanceId = randomUUID();
-  const sharedSessions = await openSharedSessions({ ...options, pool: log.readPool, instanceId });
+  const sharedSessions = openSharedSessions({ ...options, pool, instanceId, gatewayKey });
   onStop(() => sharedSessions.close());
   void registry.warmUp(signal);
   const limits = await openLimits(options);

@@ -44,10 +44,9 @@ export function openMcpClients(options: McpClientsOptions) {
   const sessions = new McpSessions({ ...shared, clientFor: peers.ofSession });
   const subscriptions = new Subscriptions(shared);
   const parkedCalls = new ParkedCalls({ ...shared, askClient, peers });
+  const watched = [sessions, subscriptions, parkedCalls];
   const unwatch = verifier.onRevoked(() => {
-    sessions.judgeAll();
-    subscriptions.judgeAll();
-    parkedCalls.judgeAll();
+    for (const each of watched) each.judgeAll();
   });
   return {
     sessions,
@@ -56,9 +55,7 @@ export function openMcpClients(options: McpClientsOptions) {
     parkedCalls,
     /** Keys or roles have changed. */
     reauthenticateAll: () => {
-      sessions.reauthenticateAll();
-      subscriptions.reauthenticateAll();
-      parkedCalls.reauthenticateAll();
+      for (const each of watched) each.reauthenticateAll();
     },
     /** Ends what would last for ever, and lets what is under way come to its end. */
     quiesce: () => {

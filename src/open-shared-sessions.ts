@@ -8,7 +8,6 @@ import { createSessionDirectory, type SessionDirectory } from './gateway/native/
 import type { ReadVoucher } from './http/forward.ts';
 import { createGatewayRelay } from './mcp/gateway-relay.ts';
 import type { openReadPool } from './storage/db.ts';
-import { readGatewayKey } from './storage/gateway-key.ts';
 import { createMcpSessionStore } from './storage/mcp-sessions.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
@@ -17,6 +16,7 @@ export interface OpenSharedSessionsOptions {
   readonly pool: ReturnType<typeof openReadPool>;
   /** Of this run of the gateway. */
   readonly instanceId: string;
+  readonly gatewayKey: Buffer;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
@@ -32,11 +32,9 @@ export interface SharedSessions {
   readonly close: () => Promise<void>;
 }
 
-/** Throws `STORE_UNAVAILABLE`. */
-export async function openSharedSessions(options: OpenSharedSessionsOptions): Promise<SharedSessions> {
-  const { config, pool, instanceId, clock, telemetry } = options;
+export function openSharedSessions(options: OpenSharedSessionsOptions): SharedSessions {
+  const { config, pool, instanceId, gatewayKey: key, clock, telemetry } = options;
   const { log } = telemetry;
-  const key = await readGatewayKey(pool);
   const store = createMcpSessionStore(pool);
   const directory = createSessionDirectory({ store, key, gatewayId: instanceId, clock, log });
   const relay = createGatewayRelay();

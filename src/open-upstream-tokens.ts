@@ -25,6 +25,7 @@ export interface UpstreamTokensOptions {
   /** The keys that secrets are kept under. */
   readonly readKeys: () => Promise<KeyRing>;
   readonly recorder: Pick<Recorder, 'record'>;
+  readonly gatewayKey: Buffer;
   readonly clock: Clock;
   readonly telemetry: Pick<Telemetry, 'log'>;
 }
@@ -43,7 +44,7 @@ export interface UpstreamTokens {
 }
 
 export function openUpstreamTokens(options: UpstreamTokensOptions): UpstreamTokens {
-  const { pool, secretOf, readKeys, recorder, clock, telemetry } = options;
+  const { pool, secretOf, readKeys, recorder, gatewayKey, clock, telemetry } = options;
   const { log } = telemetry;
   const limits = {
     timeoutMs: bounds.upstreamAuthTimeoutMs,
@@ -80,7 +81,7 @@ export function openUpstreamTokens(options: UpstreamTokensOptions): UpstreamToke
     connectServer: (needs) =>
       createConnectServer({
         ...needs,
-        ...{ connections, vault, sendFor, secretOf, recorder, clock, log },
+        ...{ connections, vault, sendFor, secretOf, recorder, gatewayKey, clock, log },
         consents: createConsentStore(pool),
       }),
     async close() {

@@ -36,6 +36,7 @@ const offences: Readonly<Record<string, readonly [file: string, text: string]>> 
   ],
   'library-pg': ['src/audit/queries.ts', "import type pg from 'pg';\nexport type Pool = pg.Pool;\n"],
   'library-http-server': ['src/gateway/answers.ts', "import Fastify from 'fastify';\nexport { Fastify };\n"],
+  'library-typebox': ['src/mcp/judges.ts', "import { Type } from 'typebox';\nexport { Type };\n"],
   'library-mcp-client': ['src/http/dials.ts', "import { Pool } from 'undici';\nexport { Pool };\n"],
   'library-ajv': ['src/policy/validates.ts', "import { Ajv } from 'ajv';\nexport { Ajv };\n"],
   'library-telemetry': ['src/auth/logs.ts', "import { pino } from 'pino';\nexport { pino };\n"],

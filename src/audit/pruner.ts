@@ -1,5 +1,6 @@
 /** Forgets what is too old, now and then, for as long as the process lives. */
 import { describeError } from '../core/errors.ts';
+import { SingleFlight } from '../core/single-flight.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 
 export interface PrunerOptions {
@@ -11,12 +12,8 @@ export interface PrunerOptions {
 
 /** Resolves its `close` when no pruning is under way any more. */
 export function startPruner({ prunes, intervalMs, log }: PrunerOptions): { readonly close: () => Promise<void> } {
-  let running: Promise<unknown> | undefined;
-  const timer = setInterval(() => {
-    running ??= pruneAll().finally(() => {
-      running = undefined;
-    });
-  }, intervalMs);
+  const pruning = new SingleFlight<void>();
+  const timer = setInterval(() => void pruning.run(pruneAll), intervalMs);
   timer.unref();
 
   async function pruneAll(): Promise<void> {
@@ -28,7 +25,7 @@ export function startPruner({ prunes, intervalMs, log }: PrunerOptions): { reado
   return {
     async close() {
       clearInterval(timer);
-      await running;
+      await pruning.settled();
     },
   };
 }

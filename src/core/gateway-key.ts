@@ -1,6 +1,6 @@
 /**
- * The key that the gateways of one database share, and nobody else has. Ids of sessions carry a tag under it, so that an id
- * that no gateway made is known for what it is without asking anybody; and by it a gateway vouches for the client whose
+ * The key that the gateways of one database share, and nobody else has. Ids of sessions and states of authorization requests
+ * carry a tag under it, so that one that no gateway made is known for what it is without asking anybody; and by it a gateway vouches for the client whose
  * request it passes on to another gateway.
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -11,21 +11,42 @@ export const gatewayKeyBytes = 32;
 const idBytes = 16;
 const tagBytes = 16;
 
+const sessionLabel = 'talos-mcp-session';
+const stateLabel = 'talos-connection-state';
+
 /** 43 characters of base64url: 128 random bits and their tag. */
 export function mintSessionId(key: Buffer): string {
-  const random = randomBytes(idBytes);
-  return encodeBase64url(Buffer.concat([random, idTag(key, random)]));
+  return mint(key, sessionLabel);
 }
 
 /** Whether a gateway of this database made the id; says nothing of whether its session is open. */
 export function isMintedSessionId(key: Buffer, id: string): boolean {
-  const bytes = decodeBase64url(id);
-  if (bytes?.length !== idBytes + tagBytes) return false;
-  return timingSafeEqual(bytes.subarray(idBytes), idTag(key, bytes.subarray(0, idBytes)));
+  return isMinted(key, sessionLabel, id);
 }
 
-function idTag(key: Buffer, random: Buffer): Buffer {
-  return tag(key, 'talos-mcp-session', random).subarray(0, tagBytes);
+/** Of an authorization request (RFC 6749, section 4.1.1), in the same form. */
+export function mintState(key: Buffer): string {
+  return mint(key, stateLabel);
+}
+
+/** Whether a gateway of this database made the state; says nothing of whether it is spent. */
+export function isMintedState(key: Buffer, state: string): boolean {
+  return isMinted(key, stateLabel, state);
+}
+
+function mint(key: Buffer, label: string): string {
+  const random = randomBytes(idBytes);
+  return encodeBase64url(Buffer.concat([random, idTag(key, label, random)]));
+}
+
+function isMinted(key: Buffer, label: string, id: string): boolean {
+  const bytes = decodeBase64url(id);
+  if (bytes?.length !== idBytes + tagBytes) return false;
+  return timingSafeEqual(bytes.subarray(idBytes), idTag(key, label, bytes.subarray(0, idBytes)));
+}
+
+function idTag(key: Buffer, label: string, random: Buffer): Buffer {
+  return tag(key, label, random).subarray(0, tagBytes);
 }
 
 /** The client of a request, as the gateway that it came to saw it. */

@@ -67,6 +67,10 @@ export function authProblems(auth: ServerAuth): string[] {
   if (type === 'oauth' && (tokenUrl === undefined) !== (authorizationUrl === undefined)) {
     problems.push('auth.authorization_url and auth.token_url go together');
   }
+  // Else the tool server names whoever it likes, and the gateway would show the secret there.
+  if (secrets !== undefined && issuer === undefined && tokenUrl === undefined && type === 'oauth') {
+    problems.push('auth with a client_secret needs an issuer, or authorization_url and token_url');
+  }
   if (issuer !== undefined && URL.parse(issuer)?.search !== '') problems.push('auth.issuer must not have a query');
   if (secrets !== undefined && !areReferencesSound(secrets.client_secret)) {
     problems.push('auth.client_secret names a secret by what cannot be its name');

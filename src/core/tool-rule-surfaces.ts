@@ -1,5 +1,5 @@
 /** Surfaces of what rules over tools: pins of their definitions, policies of teams, approvals by humans. */
-import { deleteAdmin, internal, readAdmin, type Surface, writeAdmin } from './surface-kinds.ts';
+import { deleteAdmin, internal, readAdmin, rightKeys, type Surface, writeAdmin } from './surface-kinds.ts';
 
 const approvalKeys = ['event_type', 'approval_id', 'server_id', 'tool_name', 'request_hash'] as const;
 
@@ -35,7 +35,7 @@ export const toolRuleSurfaces = {
   'admin.mcp.approvals.get': readAdmin('/admin/v1/mcp/approvals/{approval_id}', 'admin.approvals.read'),
   'admin.mcp.approvals.approve': decideApproval('/admin/v1/mcp/approvals/{approval_id}/approve'),
   'admin.mcp.approvals.deny': decideApproval('/admin/v1/mcp/approvals/{approval_id}/deny'),
-  'mcp.approvals.ask': internal('mcp.approvals.ask', [...approvalKeys, 'phase', 'definition_hash', 'capability_hash']),
+  'mcp.approvals.ask': internal('mcp.approvals.ask', [...approvalKeys, 'phase', 'definition_hash', ...rightKeys]),
   'mcp.pins.pin': internal('mcp.pins.pin', ['event_type', 'phase', 'server_id', 'pinned_count']),
   'mcp.pins.hold': internal('mcp.pins.hold', [...pinKeys, 'phase']),
   'mcp.pins.take': internal('mcp.pins.take', [...pinKeys, 'phase']),

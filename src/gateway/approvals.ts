@@ -29,6 +29,7 @@ import type { CallKeys } from './call-keys.ts';
 import { failed, type Outcome } from './call-outcome.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { requestHash } from './request-hash.ts';
+import { rightMeta } from './right-meta.ts';
 
 /** A call that everything but a human allows. */
 export interface AllowedCall {
@@ -227,7 +228,7 @@ function askDraft({ caller, facts, by, serverId, toolName }: AllowedCall, approv
       tool_name: recordName(toolName, bounds.recordNameCharsMax),
       request_hash: approval.requestHash,
       definition_hash: approval.definitionHash,
-      capability_hash: caller.authority?.capability.hash,
+      ...rightMeta(caller),
     },
     companions: { approval: { kind: 'ask' as const, approval } },
   };

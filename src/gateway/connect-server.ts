@@ -22,7 +22,7 @@ import {
   type ConnectionFlowOptions,
   completeAuthorization,
   revokeTokens,
-  stateHashOf,
+  storedStateOf,
 } from './connection-flow.ts';
 import { type ConnectionAction, connectionDraft } from './connection-records.ts';
 import { overLimit } from './over-limit.ts';
@@ -123,15 +123,15 @@ export function createConnectServer(options: ConnectServerOptions): ConnectServe
       });
       return { isRevoked, auditRef: eventId };
     },
-    async arrival({ serverId, state }) {
-      const consent = state === undefined ? undefined : await consents.find(stateHashOf(state), serverId);
+    async arrival(returned) {
+      const consent = await consents.find(storedStateOf(options, returned), returned.serverId);
       if (consent === undefined) throw new TalosError('CONSENT_INVALID');
       return arrivalOf(options, consent);
     },
     async finish(returned, facts) {
-      const { serverId, state } = returned;
+      const { serverId } = returned;
       // Spent whatever comes of it: nobody tries twice with one state.
-      const consent = state === undefined ? undefined : await consents.take(stateHashOf(state), serverId);
+      const consent = await consents.take(storedStateOf(options, returned), serverId);
       if (consent === undefined) throw new TalosError('CONSENT_INVALID');
       const asked = { facts, serverId, principal: principalOf(consent) };
       const connection = await completeAuthorization(options, returned, consent).catch((error: unknown) =>

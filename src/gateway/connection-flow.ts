@@ -7,6 +7,7 @@ import { bounds } from '../config/bounds.ts';
 import { encodeBase64url } from '../core/base64url.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
+import { isMintedState, mintState } from '../core/gateway-key.ts';
 import { sha256 } from '../core/hash.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { BearerPrincipal } from '../core/principal.ts';
@@ -33,6 +34,8 @@ export interface ConnectionFlowOptions {
   /** The guarded way to the authorization server of a tool server. */
   readonly sendFor: (spec: McpServerSpec) => GuardedSend;
   readonly secretOf: SecretOf;
+  /** Which the gateways of this database share; states are tagged under it. */
+  readonly gatewayKey: Buffer;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -48,8 +51,14 @@ export interface AuthorizationResponse {
   readonly iss: string | undefined;
 }
 
-export function stateHashOf(state: string): Buffer {
+function stateHashOf(state: string): Buffer {
   return sha256(`talos-connection-state:${state}`);
+}
+
+/** What a state is stored under. Throws `CONSENT_INVALID` for one that no gateway made: those cost the store nothing. */
+export function storedStateOf({ gatewayKey }: ConnectionFlowOptions, { state }: AuthorizationResponse): Buffer {
+  if (state === undefined || !isMintedState(gatewayKey, state)) throw invalid('no gateway made the state');
+  return stateHashOf(state);
 }
 
 // Setting out
@@ -62,7 +71,7 @@ export async function beginAuthorization(
   base: string,
 ): Promise<string> {
   const server = await found(options, spec);
-  const [state, verifier] = [randomText(), randomText()];
+  const [state, verifier] = [mintState(options.gatewayKey), encodeBase64url(randomBytes(32))];
   const redirectUri = `${base}${callbackPath}${spec.id}`;
   const key = connectionKeyOf(spec.id, principal);
   const stateHash = stateHashOf(state);
@@ -84,10 +93,6 @@ export async function beginAuthorization(
 
 /** One of its own for each server, so that what one authorization server sends back never passes for another's. */
 const callbackPath = '/v1/mcp/oauth/callback/';
-
-function randomText(): string {
-  return encodeBase64url(randomBytes(32));
-}
 
 async function found({ sendFor }: ConnectionFlowOptions, spec: McpServerSpec): Promise<AuthorizationServer> {
   const { url = '', auth, publicOnly = false } = spec;

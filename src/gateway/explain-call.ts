@@ -8,6 +8,7 @@ import { type Denial, isDenial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import { anonymous, type BearerPrincipal, type Principal } from '../core/principal.ts';
+import { needsUser } from '../core/server-auth.ts';
 import type { KnownToolOf } from '../core/tool-class.ts';
 import type { CatalogTool, McpServer, Registry } from '../mcp/registry.ts';
 import type { Authority } from '../policy/authority.ts';
@@ -39,6 +40,8 @@ export interface Explanation {
   readonly denial: Denial | undefined;
   /** Whether the gateway knows the tool now. Without it, conditions on its definition count as not met. */
   readonly isToolKnown: boolean;
+  /** Whether the server lists its tools to each user by their own account, which is used for nobody else's question. */
+  readonly listsPerUser: boolean;
   /** How the definition of now stands to the pin; absent when there is no such tool now. */
   readonly pin?: ExplainedPin;
   /** Each policy of the caller's team by itself. */
@@ -96,6 +99,7 @@ export function createExplainCall(options: ExplainCallOptions): ExplainCall {
     return {
       denial,
       isToolKnown: tool !== undefined,
+      listsPerUser: server !== undefined && needsUser(server.spec),
       ...(pin === undefined ? {} : { pin }),
       policies: options.policyMode.policies?.explain(facts.request, principalOf(call, authority)) ?? [],
       inputFaults: tool?.validate(call.input) ?? [],
@@ -151,14 +155,15 @@ function principalOf({ principal }: ExplainedCall, authority: Authority | undefi
   return { authMode: 'bearer', id: subject, teamId };
 }
 
-/** The tool as its server lists it; undefined when there is none or its server does not answer. */
+/** The tool as its server lists it to everybody; undefined when there is none, or its server does not answer. */
 async function findTool(
   server: McpServer | undefined,
   { toolName }: ExplainedCall,
   signal: AbortSignal,
 ): Promise<CatalogTool | undefined> {
+  if (server === undefined || needsUser(server.spec)) return undefined;
   try {
-    return await server?.tool(toolName, signal);
+    return await server.tool(toolName, signal);
   } catch (error) {
     if (error instanceof TalosError) return undefined;
     throw error;

@@ -13,8 +13,9 @@ import type { CredentialedServers } from '../mcp/credentialed-servers.ts';
 import { type McpServer, type Registry, serverNotFound } from '../mcp/registry.ts';
 import { type CallerToken, credentialError, type UpstreamCredential } from '../mcp/upstream-credential.ts';
 import type { Caller } from './caller.ts';
+import { accountKey } from './native/caller-watch.ts';
 
-/** The server, or why this caller has none: `SERVER_NOT_FOUND`, `AUTH_MISSING`, `CALLER_TOKEN_REQUIRED`. */
+/** The server, or why this caller has none: `SERVER_NOT_FOUND`, `AUTH_MISSING`, `CALLER_TOKEN_REQUIRED`, `UPSTREAM_BUSY`. */
 export type ServerFor = (serverId: string, caller: Caller) => McpServer | TalosError;
 
 export interface UserCredentials {
@@ -44,11 +45,14 @@ export function createServerFor({ registry, copies, credentials }: ServerForOpti
     if (!needsUser(server.spec)) return server;
     const ownership = ownershipOf(credentials, server.spec, caller);
     if (ownership instanceof TalosError) return ownership;
-    const { server: copy, credential } = copies.of(server, ownership.owner, ownership.create);
-    if (ownership.token !== undefined) credential.offer?.(ownership.token);
-    return copy;
+    const copy = copies.of(server, { owner: ownership.owner, account: accountKey(caller) }, ownership.create);
+    if (copy === undefined) return new TalosError('UPSTREAM_BUSY', { message: noRoom });
+    if (ownership.token !== undefined) copy.credential.offer?.(ownership.token);
+    return copy.server;
   };
 }
+
+const noRoom = 'Too many users of tool servers are at work now.';
 
 /** The caller's own credential for a server that needs one, apart from every copy: for a try of the server. */
 export function credentialFor(

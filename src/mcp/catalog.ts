@@ -5,13 +5,13 @@
 
 import type { Clock } from '../core/clock.ts';
 import { isJsonObject, type JsonValue } from '../core/json.ts';
+import { SingleFlight } from '../core/single-flight.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { Deadline } from './deadline.ts';
 import type { InputValidators } from './input-validator.ts';
 import { depthWithin } from './json-depth.ts';
 import type { McpBounds } from './mcp-bounds.ts';
 import { type Mirror, mirrorsOf } from './mirror-headers.ts';
-import { SingleFlight } from './single-flight.ts';
 import { definitionHash, definitionProblem, schemaHash, type ToolDefinition } from './tool-definition.ts';
 import type { ListedTools } from './tool-list.ts';
 

@@ -4,6 +4,7 @@
  * be reached, or that does not answer the probe either.
  */
 import type { Clock } from '../core/clock.ts';
+import { SingleFlight } from '../core/single-flight.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { Backoff } from './backoff.ts';
 import type { Asking, Connection, RpcRequest } from './connection.ts';
@@ -11,7 +12,6 @@ import { Deadline } from './deadline.ts';
 import type { ServerHello } from './hello.ts';
 import type { RpcAnswer } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
-import { SingleFlight } from './single-flight.ts';
 import { UpstreamError, type UpstreamErrorCode } from './upstream-error.ts';
 
 /** `failing`: the last request had no answer; `down`: requests are refused until the server answers a probe. */

@@ -1,7 +1,8 @@
 /**
  * Tool servers that are asked with the credential of one user or caller: a copy for each, with connections and a list of
  * tools of its own, so that nothing that one of them was told reaches another. Copies nobody uses are closed, and so are
- * those of a server that was changed; the bound on what is in flight is the server's own.
+ * those of a server that was changed; the bound on what is in flight is the server's own. Nobody's copy makes room for
+ * another's while it is in use, and one account has some of them, never all.
  */
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
@@ -15,7 +16,17 @@ export interface CredentialedServersOptions {
   readonly current: (serverId: string) => McpServer | undefined;
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly log: Log;
-  readonly bounds: Pick<McpBounds, 'upstreamCopiesMax' | 'upstreamCopyIdleMs' | 'upstreamCopySweepMs'>;
+  readonly bounds: Pick<
+    McpBounds,
+    'upstreamCopiesMax' | 'upstreamCopiesPerAccountMax' | 'upstreamCopyIdleMs' | 'upstreamCopySweepMs'
+  >;
+}
+
+export interface CopyOwner {
+  /** Whose credential it is. */
+  readonly owner: string;
+  /** Whom the copy is counted against: one account may have many credentials. */
+  readonly account: string;
 }
 
 export interface CredentialedServer {
@@ -24,6 +35,7 @@ export interface CredentialedServer {
 }
 
 interface Copy extends CredentialedServer {
+  readonly account: string;
   readonly original: McpServer;
   usedAtMs: number;
 }
@@ -44,8 +56,15 @@ export class CredentialedServers {
     return this.#copies.size;
   }
 
-  /** The copy of `original` for whoever `owner` names; made, with the credential of `create`, when there is none. */
-  of(original: McpServer, owner: string, create: () => UpstreamCredential): CredentialedServer {
+  /**
+   * The copy of `original` for whoever `owner` names; made, with the credential of `create`, when there is none. Undefined
+   * when there are as many as there may be, and all are in use.
+   */
+  of(
+    original: McpServer,
+    { owner, account }: CopyOwner,
+    create: () => UpstreamCredential,
+  ): CredentialedServer | undefined {
     const key = `${original.id} ${owner}`;
     const known = this.#copies.get(key);
     const usedAtMs = this.#options.clock.monotonic();
@@ -54,9 +73,9 @@ export class CredentialedServers {
       return known;
     }
     if (known !== undefined) this.#retire(key, known);
-    if (this.#copies.size >= this.#options.bounds.upstreamCopiesMax) this.#retireOldest();
+    if (!this.#makeRoom(account)) return undefined;
     const credential = create();
-    const copy: Copy = { original, credential, server: original.copy(credential), usedAtMs };
+    const copy: Copy = { original, account, credential, server: original.copy(credential), usedAtMs };
     this.#copies.set(key, copy);
     return copy;
   }
@@ -79,12 +98,24 @@ export class CredentialedServers {
     }
   }
 
-  #retireOldest(): void {
-    let oldest: [string, Copy] | undefined;
-    for (const entry of this.#copies) {
+  /** Whether there is room for one more: whoever has many makes room among their own. */
+  #makeRoom(account: string): boolean {
+    const { upstreamCopiesMax, upstreamCopiesPerAccountMax } = this.#options.bounds;
+    const all = [...this.#copies];
+    const own = all.filter(([, copy]) => copy.account === account);
+    if (own.length >= upstreamCopiesPerAccountMax) return this.#retireOldest(own);
+    return all.length < upstreamCopiesMax || this.#retireOldest(all);
+  }
+
+  /** Of those that nobody uses; false when there is none. */
+  #retireOldest(among: readonly (readonly [string, Copy])[]): boolean {
+    let oldest: readonly [string, Copy] | undefined;
+    for (const entry of among) {
+      if (entry[1].server.isInUse) continue;
       if (oldest === undefined || worth(entry[1]) < worth(oldest[1])) oldest = entry;
     }
     if (oldest !== undefined) this.#retire(...oldest);
+    return oldest !== undefined;
   }
 
   /** What is in flight is finished. */
@@ -101,6 +132,5 @@ export class CredentialedServers {
 
 /** What was used longest ago goes first; before that what never got an answer, so that whoever has no account costs nobody theirs. */
 function worth({ server, usedAtMs }: Copy): number {
-  if (server.isInUse) return Number.POSITIVE_INFINITY;
   return server.health.answeredAtMs === undefined ? usedAtMs - Number.MAX_SAFE_INTEGER : usedAtMs;
 }

@@ -2,6 +2,7 @@
  * One tool server over a two-way stream, shared by all its clients. The stream is opened by the first request and again
  * by the next request after it ended, not before its back-off has passed.
  */
+import { SingleFlight } from '../core/single-flight.ts';
 import { Backoff } from './backoff.ts';
 import type { Connection, ConnectionOptions, OwnSession, OwnSessionOptions, RpcRequest } from './connection.ts';
 import { Conversation } from './conversation.ts';
@@ -9,7 +10,6 @@ import { Deadline } from './deadline.ts';
 import { ownHello } from './era.ts';
 import type { ServerHello } from './hello.ts';
 import type { RpcAnswer } from './json-rpc.ts';
-import { SingleFlight } from './single-flight.ts';
 import { sessionOver, UpstreamError, unavailable, undispatched } from './upstream-error.ts';
 import type { Listening, ListenOptions } from './upstream-session.ts';
 import type { OpenWire } from './wire.ts';

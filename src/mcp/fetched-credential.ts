@@ -6,10 +6,10 @@ import { bounds } from '../config/bounds.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
+import { SingleFlight } from '../core/single-flight.ts';
 import { Deadline } from './deadline.ts';
 import type { GuardedSend } from './guarded-fetch.ts';
 import { type GrantParameters, type OAuthClient, OAuthFault, requestTokens } from './oauth-client.ts';
-import { SingleFlight } from './single-flight.ts';
 import { type CallerToken, credentialError, type UpstreamCredential } from './upstream-credential.ts';
 import { type SecretOf, texts } from './upstream-secrets.ts';
 

@@ -82,11 +82,15 @@ export function createGatewayRelay(): GatewayRelay {
   };
 }
 
+/** What this machine has too little of; that says nothing of the other one. */
+const ownLacks: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL']);
+
 /** What failed before the connection stood can be told from what failed later. */
 function namingFailures(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) => {
     connect(options, (error, socket) => {
       if (error === null) callback(null, socket);
+      else if (ownLacks.has((error as NodeJS.ErrnoException).code)) callback(error, null);
       else callback(new NoConnection(describeError(error), { cause: error }), null);
     });
   };

@@ -3,6 +3,8 @@
  * something fails; a lost session is reopened and the call repeated once, because the server then said that it did not
  * process it. Nothing else is ever repeated.
  */
+
+import { SingleFlight } from '../core/single-flight.ts';
 import type { Connection, ConnectionOptions, OwnSession, OwnSessionOptions, RpcRequest } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { DuplexConnection } from './duplex-connection.ts';
@@ -15,7 +17,6 @@ import type { RpcAnswer } from './json-rpc.ts';
 import { listenOverHttp } from './listen-stream.ts';
 import { negotiate } from './negotiate.ts';
 import { ServerStream } from './server-stream.ts';
-import { SingleFlight } from './single-flight.ts';
 import { sseWire } from './sse-wire.ts';
 import { UpstreamError, undispatched } from './upstream-error.ts';
 import type { Listening, ListenOptions } from './upstream-session.ts';

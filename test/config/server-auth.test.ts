@@ -18,7 +18,9 @@ describe('auth of a tool server', () => {
   it('is read with its secret, which is not shown', () => {
     const loaded = load(
       { ...development, CLIENT: 'canary' },
-      entry(`{type: oauth, client_id: talos, client_secret: "\${CLIENT}", scopes: [a, b], client_auth: post}`),
+      entry(
+        `{type: oauth, client_id: talos, client_secret: "\${CLIENT}", issuer: "https://i", scopes: [a, b], client_auth: post}`,
+      ),
     );
     const [spec] = loaded.config.servers;
     expect(spec?.auth).toMatchObject({ type: 'oauth', clientId: 'talos', clientAuth: 'post', scopes: ['a', 'b'] });
@@ -45,10 +47,17 @@ describe('auth of a tool server', () => {
     ['{type: oauth, client_id: t, secret: canary}', /holds a key that it does not know\. .*\(at "secret"\)/],
     ['{type: oauth, client_id: t, scopes: ["a b"]}', /must hold words without blanks.*\(at "scopes"\)/],
     ['{type: oauth, client_id: t, token_url: "https://t"}', /authorization_url and auth\.token_url go together/],
+    [
+      '{type: oauth, client_id: t, client_secret: canary}',
+      /with a client_secret needs an issuer, or authorization_url and token_url/,
+    ],
     ['{type: oauth, client_id: t, audience: x}', /auth\.audience does not go with the type "oauth"/],
     ['{type: oauth, client_id: t, issuer: "https://i?x=canary"}', /auth\.issuer must not have a query/],
     ['{type: oauth, client_id: t, issuer: "ftp://i"}', /must be an http:\/\/ or https:\/\/ address.*\(at "issuer"\)/],
-    [`{type: oauth, client_id: t, client_secret: "\${secret:a b}"}`, /names a secret by what cannot be its name/],
+    [
+      `{type: oauth, client_id: t, issuer: "https://i", client_secret: "\${secret:a b}"}`,
+      /names a secret by what cannot be its name/,
+    ],
     ['{type: token_exchange, client_id: t}', /needs a token_url/],
     [
       '{type: token_exchange, client_id: t, token_url: "https://t", issuer: "https://i"}',
@@ -86,13 +95,17 @@ describe('auth of a server that is added to a running gateway', () => {
   const read = (fields: JsonObject) => readManagedServer('a', fields, { stdioAllowed: false });
 
   it('is taken with secrets by name, over https', () => {
-    const auth = { ...oauth, client_secret: `\${secret:drive}` };
+    const auth = { ...oauth, issuer: 'https://i', client_secret: `\${secret:drive}` };
     expect(read({ url: 'https://h/mcp', auth }).spec?.auth?.type).toBe('oauth');
     expect(read({ url: 'http://h/mcp', allow_private: true, auth }).spec?.publicOnly).toBe(false);
   });
 
   it.each([
-    [{ url: 'https://h/mcp', auth: { ...oauth, client_secret: 'canary' } }, /client_secret must refer to a secret/],
+    [
+      { url: 'https://h/mcp', auth: { ...oauth, issuer: 'https://i', client_secret: 'canary' } },
+      /client_secret must refer to a secret/,
+    ],
+    [{ url: 'https://h/mcp', auth: { ...oauth, client_secret: `\${secret:drive}` } }, /needs an issuer/],
     [{ url: 'http://h/mcp', auth: oauth }, /must start with https/],
     [{ url: 'https://h/mcp', auth: { ...oauth, issuer: 'http://i' } }, /must start with https/],
     [{ url: 'https://h/mcp', auth: { ...oauth, client_secret: `\${HOME}` } }, /needs the variable HOME/],

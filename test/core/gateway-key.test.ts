@@ -1,7 +1,14 @@
 /** Ids that gateways make, and what they vouch for: nobody without their key can make either. */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { isMintedSessionId, mintSessionId, readVoucher, signVoucher } from '../../src/core/gateway-key.ts';
+import {
+  isMintedSessionId,
+  isMintedState,
+  mintSessionId,
+  mintState,
+  readVoucher,
+  signVoucher,
+} from '../../src/core/gateway-key.ts';
 
 const key = randomBytes(32);
 const otherKey = randomBytes(32);
@@ -35,6 +42,18 @@ describe('an id of a session', () => {
       expect(isMintedSessionId(key, text)).toBe(false);
     },
   );
+});
+
+describe('a state', () => {
+  it('is known as one that a gateway made, and is no id of a session, nor the other way round', () => {
+    const [state, id] = [mintState(key), mintSessionId(key)];
+    expect([isMintedState(key, state), isMintedState(otherKey, state), isMintedState(key, id)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    expect(isMintedSessionId(key, state)).toBe(false);
+  });
 });
 
 describe('a voucher', () => {

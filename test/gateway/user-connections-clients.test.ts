@@ -38,7 +38,13 @@ beforeAll(async () => {
       servers: {
         drive: {
           url: tool.url,
-          auth: { type: 'oauth', client_id: clientId, client_secret: clientSecret, scopes: ['files:read'] },
+          auth: {
+            type: 'oauth',
+            issuer: issuer.url,
+            client_id: clientId,
+            client_secret: clientSecret,
+            scopes: ['files:read'],
+          },
         },
         exchanged: {
           url: tool.url,
@@ -196,16 +202,18 @@ describe('a token of the issuer', () => {
 });
 
 describe('a server that administrators add', () => {
-  const auth = {
+  const unnamed = {
     type: 'oauth',
     client_id: clientId,
     client_secret: secretReference('drive-client'),
     scopes: ['files:read'],
   };
+  const auth = { ...unnamed, issuer: 'https://i.example' };
+  const reachable = () => ({ ...unnamed, issuer: issuer.url });
   const servers = '/admin/v1/mcp/servers';
 
   it('has accounts; who changes its address gets nobody’s token', async () => {
-    const json = { id: 'moved', url: tool.url, allow_private: true, auth };
+    const json = { id: 'moved', url: tool.url, allow_private: true, auth: reachable() };
     const added = await admin(servers, { json });
     expect(added.body).toMatchObject({ auth: { type: 'oauth', client_id: clientId }, secrets: ['drive-client'] });
     expect(added.text).not.toContain(clientSecret);
@@ -226,7 +234,7 @@ describe('a server that administrators add', () => {
   });
 
   it('is tried with the account of the administrator', async () => {
-    await admin(servers, { json: { id: 'tried', url: tool.url, allow_private: true, auth } });
+    await admin(servers, { json: { id: 'tried', url: tool.url, allow_private: true, auth: reachable() } });
     const before = await admin(`${servers}/tried:test`, { method: 'POST' });
     expect(before.body).toMatchObject({ ok: false, error: { code: 'CONNECTION_REQUIRED' } });
     const path = '/v1/mcp/servers/tried/connection';
@@ -238,6 +246,7 @@ describe('a server that administrators add', () => {
 
   it.each([
     ['in the clear', { url: 'https://drive.example/mcp', auth: { ...auth, client_secret: 'plain' } }],
+    ['for whom the server names', { url: 'https://drive.example/mcp', auth: unnamed }],
     ['over http', { url: 'http://drive.example/mcp', auth }],
     [
       'with an authorization server over http',

@@ -2,6 +2,7 @@
  * Accounts of users at a tool server, from end to end: a gateway, an authorization server and a tool server that takes its
  * tokens alone, each of them real. What must not happen is tried more often than what must.
  */
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import {
   type AuthorizationServer,
   clientId,
   clientSecret,
+  publicClientId,
   startAuthorizationServer,
 } from '../support/authorization-server.ts';
 import {
@@ -54,8 +56,9 @@ function configFile(auth: object): string {
       drive: {
         name: 'Drive',
         url: tool.url,
-        auth: { type: 'oauth', client_id: clientId, client_secret: clientSecret, ...auth },
+        auth: { type: 'oauth', issuer: issuer.url, client_id: clientId, client_secret: clientSecret, ...auth },
       },
+      named: { url: tool.url, auth: { type: 'oauth', client_id: publicClientId, ...auth } },
       exchanged: {
         url: tool.url,
         auth: {
@@ -113,6 +116,8 @@ beforeEach(() => {
 });
 
 const path = '/v1/mcp/servers/drive/connection';
+/** Of the server whose authorization server it names itself. */
+const namedPath = '/v1/mcp/servers/named/connection';
 
 function whoami(user: string, options: { at?: TestGateway; server?: string; token?: string } = {}): Promise<Answer> {
   const { at = gateway, server = 'drive', token = tokenOf(user) } = options;
@@ -122,8 +127,8 @@ function whoami(user: string, options: { at?: TestGateway; server?: string; toke
 const saidIn = ({ body }: Answer): unknown =>
   ((body['output'] as JsonObject | undefined)?.['content'] as JsonObject[] | undefined)?.[0]?.['text'];
 
-async function setOut(user: string, at = gateway): Promise<string> {
-  const { status, body, text } = await at.send(path, { method: 'POST', token: tokenOf(user) });
+async function setOut(user: string, at = gateway, to = path): Promise<string> {
+  const { status, body, text } = await at.send(to, { method: 'POST', token: tokenOf(user) });
   expect(status, text).toBe(200);
   return String(body['authorization_url']);
 }
@@ -202,6 +207,32 @@ describe('an account', () => {
     expect(names).toContain('only_ann');
     expect(names).not.toContain('only_ben');
     expect((await gateway.send('/v1/mcp/servers/drive/tools', { token: tokenOf('eve') })).status).toBe(403);
+  });
+
+  it('is found by what the server says, for a client without a secret', async () => {
+    const before = issuer.tokenRequests.length;
+    const address = issuer.allow(await setOut('nell', gateway, namedPath), 'nell');
+    expect((await comeBack(address)).status).toBe(200);
+    expect(saidIn(await whoami('nell', { server: 'named' }))).toBe('nell');
+    expect(issuer.tokenRequests[before]).toMatchObject({ client_id: publicClientId });
+    expect(issuer.tokenRequests[before]).not.toHaveProperty('client_secret');
+  });
+
+  it('is not used to tell an administrator what its user may call', async () => {
+    await connect('olaf');
+    const from = tool.seen.length;
+    const explain = (server: string) =>
+      gateway.send('/admin/v1/policy/explain', {
+        token: adminSecret,
+        json: { server_id: server, tool_name: 'whoami', principal: { id: 'olaf', permissions: ['*:*'] } },
+      });
+    expect((await explain('drive')).body).toMatchObject({
+      decision: 'allow',
+      tool_known: false,
+      lists_per_user: true,
+    });
+    expect(tool.seen.slice(from)).not.toContain('olaf');
+    expect((await explain('own')).body).toMatchObject({ decision: 'allow', tool_known: true, lists_per_user: false });
   });
 
   it('of another team is another account', async () => {
@@ -285,6 +316,21 @@ describe('the way to the authorization server and back', () => {
     expect((await whoami('rita')).body['code']).toBe('CONNECTION_REQUIRED');
   });
 
+  it('asks the store of no state that no gateway made', async () => {
+    const own = new URL(issuer.allow(await setOut('rolf'), 'rolf'));
+    const madeUp = new URL(own);
+    madeUp.searchParams.set('state', randomBytes(32).toString('base64url'));
+    const bothOf = async (url: URL) => [(await fetch(url)).status, (await finish(url.href)).status];
+    await query('ALTER TABLE upstream_consent RENAME TO upstream_consent_away');
+    try {
+      expect(await bothOf(madeUp)).toEqual([400, 400]);
+      expect(await bothOf(own)).toEqual([503, 503]);
+    } finally {
+      await query('ALTER TABLE upstream_consent_away RENAME TO upstream_consent');
+    }
+    expect((await finish(own.href)).status).toBe(200);
+  });
+
   it('refuses a code that another user got: it is bound to the challenge of their own way', async () => {
     const [mine, theirs] = [issuer.allow(await setOut('sam'), 'sam'), issuer.allow(await setOut('sue'), 'sue')];
     const mixed = new URL(mine);
@@ -346,7 +392,7 @@ describe('the way to the authorization server and back', () => {
     const bent: { tool?: object; issuer?: object } = bend();
     Object.assign(tool, { metadata: bent.tool ?? {} });
     Object.assign(issuer, { metadata: bent.issuer ?? {} });
-    const { status, body, text } = await gateway.send(path, { method: 'POST', token: tokenOf('xena') });
+    const { status, body, text } = await gateway.send(namedPath, { method: 'POST', token: tokenOf('xena') });
     expect([status, body['code']]).toEqual([503, 'CREDENTIAL_UNAVAILABLE']);
     expect(text).not.toMatch(/169\.254|javascript|bank\.example/);
   });
@@ -355,7 +401,7 @@ describe('the way to the authorization server and back', () => {
     const elsewhere = issuer.url.replace('127.0.0.1', 'localhost');
     Object.assign(tool, { metadata: { authorization_servers: [elsewhere] } });
     issuer.metadata = { issuer: elsewhere };
-    const { body } = await gateway.send(path, { method: 'POST', token: tokenOf('xena') });
+    const { body } = await gateway.send(namedPath, { method: 'POST', token: tokenOf('xena') });
     expect(body['code']).toBe('CREDENTIAL_UNAVAILABLE');
     expect(gateway.logText()).toContain('private and loopback addresses are dialled only for');
   });

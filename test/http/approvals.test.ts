@@ -145,6 +145,21 @@ describe('a call that a human has to approve', () => {
     expect(requests[0]?.['principal']).toMatchObject({ principal_id: did('caller'), team_id: 'red' });
   });
 
+  it('says on record by which API key it was asked for', async () => {
+    const json = { name: 'bob', principal_id: 'bob', team_id: 'red', permissions: [] };
+    const { body } = await first.send('/admin/v1/api-keys', { token: admin, json });
+    await first.send('/admin/v1/rbac/bindings', {
+      token: admin,
+      json: { principal_id: 'bob', bindings: [{ role_id: 'TeamMember', scope: 'team:red' }] },
+    });
+    const id = await asked({ n: 45 }, { token: String(body['api_key']) });
+    const records = (await checkLog({ url: first.database.url })).map(({ record }) => record);
+    const request = records.find(
+      ({ surface_id: surface, meta }) => String(surface) === 'mcp.approvals.ask' && meta?.['approval_id'] === id,
+    );
+    expect(request?.['meta']).toMatchObject({ by_api_key: (body['key'] as JsonObject)['id'] });
+  });
+
   it('is made once when somebody else approved it, and who asks again gets its result', async () => {
     const id = await asked({ n: 2 });
     const approved = await decide('approve', id, { reason: 'the invoice is there' });

@@ -20,20 +20,33 @@ const credentialOf = (token: string): UpstreamCredential => ({
   whenRefused: 'CONNECTION_EXPIRED',
 });
 
-function copiesOf(settings: { readonly url: string; readonly max?: number; readonly maxConcurrency?: number }) {
-  const { url, max = 10, ...limits } = settings;
+interface Settings {
+  readonly url: string;
+  readonly max?: number;
+  readonly perAccountMax?: number;
+  readonly maxConcurrency?: number;
+}
+
+function copiesOf({ url, max = 10, perAccountMax = max, ...limits }: Settings) {
   const { registry } = registryOf([{ ...spec, url, ...limits }], { bounds: { upstreamRetireMs: 1 } });
   const clock = { ms: 0, monotonic: () => clock.ms };
   const copies = new CredentialedServers({
     current: registry.get,
     clock,
     log: pino({ level: 'silent' }),
-    bounds: { upstreamCopiesMax: max, upstreamCopyIdleMs: 1_000, upstreamCopySweepMs: 5 },
+    bounds: {
+      upstreamCopiesMax: max,
+      upstreamCopiesPerAccountMax: perAccountMax,
+      upstreamCopyIdleMs: 1_000,
+      upstreamCopySweepMs: 5,
+    },
   });
   onTestFinished(() => copies.close());
   const original = registry.get('tested') as McpServer;
-  const of = (owner: string, server = original) => copies.of(server, owner, () => credentialOf(owner)).server;
-  return { copies, registry, clock, of, original };
+  const find = (owner: string, server = original, account = owner) =>
+    copies.of(server, { owner, account }, () => credentialOf(owner))?.server;
+  const of = (owner: string, server = original, account = owner) => find(owner, server, account) as McpServer;
+  return { copies, registry, clock, of, find, original };
 }
 
 const call = (server: McpServer) =>
@@ -98,6 +111,37 @@ describe('a copy of a server', () => {
       of(stranger);
     }
     expect(of('ann')).toBe(ann);
+  });
+
+  it('in use makes room for nobody: whoever comes when all are is refused', async () => {
+    const { copies, of, find, clock } = copiesOf({ url: 'http://127.0.0.1:9/', max: 2 });
+    const ann = of('ann');
+    const callOff = ann.onToolsChanged(() => undefined);
+    const ben = of('ben');
+    const stop = ben.onToolsChanged(() => undefined);
+    expect(find('cat')).toBeUndefined();
+    expect([copies.size, of('ann'), of('ben')]).toEqual([2, ann, ben]);
+    clock.ms++;
+    callOff();
+    expect(find('cat')).toBeDefined();
+    expect(of('ben')).toBe(ben);
+    stop();
+  });
+
+  it('of whoever has many credentials makes room for their next one, and others keep theirs', () => {
+    const { copies, of, find, clock, original } = copiesOf({ url: 'http://127.0.0.1:9/', max: 4, perAccountMax: 2 });
+    const ann = of('ann');
+    const calls: (() => void)[] = [];
+    for (const owner of ['m1', 'm2', 'm3']) {
+      clock.ms++;
+      of(owner, original, 'mallory');
+    }
+    expect(copies.size).toBe(3);
+    for (const owner of ['m2', 'm3']) calls.push(of(owner, original, 'mallory').onToolsChanged(() => undefined));
+    expect(find('m4', original, 'mallory')).toBeUndefined();
+    expect(find('ben')).toBeDefined();
+    expect(of('ann')).toBe(ann);
+    for (const callOff of calls) callOff();
   });
 
   it('of a server that was changed is another one, and what is in flight is finished', async () => {

@@ -1,69 +1,48 @@
 /** Two gateways on one database, and calls that a human approves: made once, whichever of them is killed meanwhile. */
-import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
 import { closeIntents } from '../support/dead-gateways.ts';
 import { type Answer, eventually } from '../support/gateway.ts';
-import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
+import { createFleet, type GatewayFleet } from '../support/gateway-fleet.ts';
+import type { GatewayProcess } from '../support/gateway-process.ts';
 import { checkLog } from '../support/log-checker.ts';
 import { type Received, said, sendResult } from '../support/mcp-scripted.ts';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { startUpstream, type Upstream } from '../support/upstream.ts';
 
 const admin = 'an admin secret that only this test knows';
-let folder: string;
-let database: TestDatabase;
+let fleet: GatewayFleet;
 let upstream: Upstream;
 let first: GatewayProcess;
 let second: GatewayProcess;
-const started: GatewayProcess[] = [];
 /** Calls that the tool has been given and not answered. */
 const waiting: { received: Received; response: ServerResponse }[] = [];
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'talos-approvals-'));
-  database = await createTestDatabase();
   upstream = await startUpstream({
     calls: {
       pay: (received, response) => sendResult(received, response, said('paid')),
       slow: (received, response) => void waiting.push({ received, response }),
     },
   });
-  first = await start();
-  second = await start();
+  fleet = await createFleet({
+    DEV_MODE: 'true',
+    AUTH_ADMIN_SECRET: admin,
+    TALOS_MASTER_KEY: `one:${'11'.repeat(32)}`,
+    TALOS_APPROVAL_WAIT_SECONDS: '0',
+    MCP_SERVER_TESTED: upstream.url,
+  });
+  first = await fleet.start();
+  second = await fleet.start();
   const json = { team_id: 'default', require_approval: { tested: ['*'] } };
   expect((await first.send('/admin/v1/mcp/policies', { token: admin, json })).status).toBe(200);
   await eventually(async () => (await call(second, { probe: 1 })).status === 409, 20_000);
 }, 60_000);
 
 afterAll(async () => {
-  for (const { child } of started) child.kill('SIGKILL');
-  await Promise.all(started.map(({ ended }) => ended()));
+  await fleet?.stop();
   await upstream?.close();
-  await database?.drop();
-  await rm(folder, { recursive: true });
 });
-
-async function start(): Promise<GatewayProcess> {
-  const gateway = await startGatewayProcess({
-    cwd: folder,
-    env: {
-      DEV_MODE: 'true',
-      AUTH_ADMIN_SECRET: admin,
-      TALOS_GATEWAY_PORT: '0',
-      TALOS_DATA_DIR: folder,
-      TALOS_MASTER_KEY: `one:${'11'.repeat(32)}`,
-      TALOS_APPROVAL_WAIT_SECONDS: '0',
-      DATABASE_URL: database.url,
-      MCP_SERVER_TESTED: upstream.url,
-    },
-  });
-  started.push(gateway);
-  return gateway;
-}
 
 interface CallOptions {
   readonly tool?: string;
@@ -96,7 +75,7 @@ const reached = (n: number) => upstream.calls.filter(({ args }) => args['n'] ===
 async function restart(): Promise<void> {
   first.child.kill('SIGKILL');
   await first.ended();
-  first = await start();
+  first = await fleet.start();
 }
 
 describe('a gateway that is killed', { timeout: 90_000 }, () => {
@@ -129,15 +108,15 @@ describe('a gateway that is killed', { timeout: 90_000 }, () => {
     first.child.kill('SIGKILL');
     expect(await lost).toBe('cut off');
     expect((await call(second, { n: 3 }, { tool: 'slow', approval: id })).body['code']).toBe('IDEMPOTENCY_IN_FLIGHT');
-    await closeIntents(database, 1);
+    await closeIntents(fleet.database, 1);
     const unknown = await call(second, { n: 3 }, { tool: 'slow', approval: id });
     expect([unknown.status, unknown.body['code'], unknown.body['retryable']]).toEqual([500, 'OUTCOME_UNKNOWN', false]);
     expect(reached(3)).toBe(1);
-    first = await start();
+    first = await fleet.start();
   });
 
   it('leaves a log that verifies', async () => {
-    expect((await checkLog(database)).length).toBeGreaterThan(0);
+    expect((await checkLog(fleet.database)).length).toBeGreaterThan(0);
   });
 });
 

@@ -1,15 +1,12 @@
-/** Two gateways on one fleet.database, and keys of calls: one call per key, whoever is asked and whoever is killed meanwhile. */
-import { mkdtemp, rm } from 'node:fs/promises';
+/** Two gateways on one database, and keys of calls: one call per key, whoever is asked and whoever is killed meanwhile. */
 import type { ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { closeIntents } from '../support/dead-gateways.ts';
 import type { Answer } from '../support/gateway.ts';
-import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
+import { createFleet, type GatewayFleet } from '../support/gateway-fleet.ts';
+import type { GatewayProcess } from '../support/gateway-process.ts';
 import { checkLog } from '../support/log-checker.ts';
 import type { Received } from '../support/mcp-scripted.ts';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
 let fleet: GatewayFleet;

@@ -3,9 +3,6 @@
  * when the one that has them is gone.
  */
 import { createHmac, randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Client as NewClient, StreamableHTTPClientTransport as NewTransport } from '@modelcontextprotocol/client';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
@@ -14,61 +11,43 @@ import { CreateMessageRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
 import { productionEnv } from '../support/gateway.ts';
-import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
+import { createFleet, type GatewayFleet } from '../support/gateway-fleet.ts';
+import type { GatewayProcess } from '../support/gateway-process.ts';
 import { attest } from '../support/identity.ts';
 import { issuerOfSeed } from '../support/issuer.ts';
 import { liveToken } from '../support/live-token.ts';
 import { query } from '../support/log-fixture.ts';
 import { ask, type EventStream, initialize, notification, request } from '../support/native-client.ts';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { type ReferenceServer, startReferenceServer } from '../support/reference/server.ts';
 
 const addressKey = 'a key for addresses that is long enough';
 const caller = { token: liveToken({ sub: 'did:talos:caller', scope: 'tool:reference' }) };
 const bearer = { authorization: `Bearer ${caller.token}` };
 
-let folder: string;
-let database: TestDatabase;
+let fleet: GatewayFleet;
 let reference: ReferenceServer;
 /** It opens the sessions. */
 let first: GatewayProcess;
 let second: GatewayProcess;
-const started: GatewayProcess[] = [];
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'talos-mcp-sessions-'));
-  [database, reference] = await Promise.all([createTestDatabase(), startReferenceServer()]);
-  first = await start();
-  second = await start();
+  reference = await startReferenceServer();
+  fleet = await createFleet({
+    ...productionEnv,
+    TALOS_ADVERTISE_URL: 'http://127.0.0.1:0',
+    TALOS_TRUSTED_PROXIES: '127.0.0.1',
+    AUDIT_IP_HMAC_KEY: addressKey,
+    MCP_SERVER_REFERENCE: reference.url,
+    MCP_SERVER_OTHER: reference.url,
+  });
+  first = await fleet.start();
+  second = await fleet.start();
 }, 60_000);
 
 afterAll(async () => {
-  for (const { child } of started) child.kill('SIGKILL');
-  await Promise.all(started.map(({ ended }) => ended()));
+  await fleet?.stop();
   await reference?.stop();
-  await database?.drop();
-  await rm(folder, { recursive: true });
 });
-
-async function start(env: Readonly<Record<string, string>> = {}): Promise<GatewayProcess> {
-  const gateway = await startGatewayProcess({
-    cwd: folder,
-    env: {
-      ...productionEnv,
-      TALOS_GATEWAY_PORT: '0',
-      TALOS_ADVERTISE_URL: 'http://127.0.0.1:0',
-      TALOS_TRUSTED_PROXIES: '127.0.0.1',
-      TALOS_DATA_DIR: folder,
-      AUDIT_IP_HMAC_KEY: addressKey,
-      DATABASE_URL: database.url,
-      MCP_SERVER_REFERENCE: reference.url,
-      MCP_SERVER_OTHER: reference.url,
-      ...env,
-    },
-  });
-  started.push(gateway);
-  return gateway;
-}
 
 const call = (name: string, args: JsonObject = {}, id: JsonObject[string] = 7, meta?: JsonObject) =>
   request('tools/call', { name, arguments: args, ...(meta === undefined ? {} : { _meta: meta }) }, id);
@@ -84,7 +63,7 @@ async function verdictOf(answering: Promise<EventStream>) {
 
 /** Meta and HTTP part of the newest records of the method. */
 async function recordsOf(surfaceId: string): Promise<{ meta: JsonObject; http: JsonObject; outcome: string }[]> {
-  const rows = await query(database.url, `SELECT canon FROM audit_event ORDER BY seq DESC LIMIT 50`);
+  const rows = await query(fleet.database.url, `SELECT canon FROM audit_event ORDER BY seq DESC LIMIT 50`);
   const records = rows.map(({ canon }) => JSON.parse(String(canon)));
   return records.filter((record) => record.surface_id === surfaceId);
 }
@@ -267,11 +246,11 @@ describe('behind an address that leads to any of them', { timeout: 60_000 }, () 
 
 describe('a gateway that goes', { timeout: 90_000 }, () => {
   const rowsAt = (gateway: GatewayProcess) =>
-    query(database.url, `SELECT 1 FROM mcp_session WHERE gateway_url = '${gateway.url}'`);
+    query(fleet.database.url, `SELECT 1 FROM mcp_session WHERE gateway_url = '${gateway.url}'`);
 
   /** The first gateway again, at its address. */
   async function restart(): Promise<void> {
-    first = await start({ TALOS_GATEWAY_PORT: new URL(first.url).port });
+    first = await fleet.start({ TALOS_GATEWAY_PORT: new URL(first.url).port });
   }
 
   beforeEach(async () => {
@@ -338,7 +317,7 @@ describe('a gateway that goes', { timeout: 90_000 }, () => {
   });
 
   it('and has only passed things on, leaves the sessions where they are', async () => {
-    const between = await start();
+    const between = await fleet.start();
     const session = await initialize(first.url, caller);
     const stream = await ask(between.url, session);
     expect(stream.status).toBe(200);
@@ -350,7 +329,7 @@ describe('a gateway that goes', { timeout: 90_000 }, () => {
   });
 
   it('or that nobody can reach, answers for its sessions alone', async () => {
-    const alone = await start({ TALOS_ADVERTISE_URL: '' });
+    const alone = await fleet.start({ TALOS_ADVERTISE_URL: '' });
     const session = await initialize(alone.url, caller);
     expect(await verdictOf(ask(second.url, { ...session, message: request('ping') }))).toEqual([404, -32_001]);
     expect(await verdictOf(ask(alone.url, { ...session, message: request('ping') }))).toEqual([200, undefined]);
@@ -362,10 +341,12 @@ describe('the id of a session', () => {
     const session = await initialize(first.url, caller);
     await (await ask(second.url, { ...session, message: call('test_simple_text') })).over;
     const tables = ['mcp_session', 'audit_event', 'log_intent', 'stream_once', 'chat_session'];
-    const rows = await Promise.all(tables.map((table) => query(database.url, `SELECT t::text FROM ${table} AS t`)));
+    const rows = await Promise.all(
+      tables.map((table) => query(fleet.database.url, `SELECT t::text FROM ${table} AS t`)),
+    );
     const told = [
       JSON.stringify(rows),
-      ...started.map(({ logText }) => logText()),
+      ...fleet.started.map(({ logText }) => logText()),
       (await second.send('/metrics')).text,
     ];
     for (const secret of [session.sessionId, Buffer.from(session.sessionId, 'base64url').toString('hex')]) {

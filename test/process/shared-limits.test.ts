@@ -1,57 +1,33 @@
 /** Two gateways as processes of their own: one Redis holds their limits, one database their counters. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { productionEnv } from '../support/gateway.ts';
-import { type GatewayProcess, startGatewayProcess } from '../support/gateway-process.ts';
+import { createFleet, type GatewayFleet } from '../support/gateway-fleet.ts';
+import type { GatewayProcess } from '../support/gateway-process.ts';
 import { tokenWith } from '../support/issuer.ts';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
 let redis: TestRedis;
-let database: TestDatabase;
 let upstream: Upstream;
-let folder: string;
-const started: GatewayProcess[] = [];
+let fleet: GatewayFleet;
 
 beforeAll(async () => {
-  [redis, database, upstream] = await Promise.all([
-    startRedis(),
-    createTestDatabase(),
-    startUpstream({ calls: { act: echo } }),
-  ]);
-  folder = await mkdtemp(join(tmpdir(), 'talos-limits-'));
+  [redis, upstream] = await Promise.all([startRedis(), startUpstream({ calls: { act: echo } })]);
+  fleet = await createFleet({
+    ...productionEnv,
+    TALOS_RATE_LIMIT: 'true',
+    TALOS_TRUSTED_PROXIES: '127.0.0.1',
+    REDIS_URL: redis.url,
+    MCP_SERVER_TESTED: upstream.url,
+    LOG_LEVEL: 'info',
+  });
 });
 
 afterAll(async () => {
-  for (const { child } of started) child.kill('SIGKILL');
-  await Promise.all(started.map(({ ended }) => ended()));
+  await fleet?.stop();
   await redis.stop();
-  await database.drop();
   await upstream.close();
-  await rm(folder, { recursive: true });
 });
-
-async function start(env: Readonly<Record<string, string>>): Promise<GatewayProcess> {
-  const gateway = await startGatewayProcess({
-    cwd: folder,
-    env: {
-      ...productionEnv,
-      TALOS_RATE_LIMIT: 'true',
-      TALOS_GATEWAY_PORT: '0',
-      TALOS_TRUSTED_PROXIES: '127.0.0.1',
-      DATABASE_URL: database.url,
-      REDIS_URL: redis.url,
-      MCP_SERVER_TESTED: upstream.url,
-      LOG_LEVEL: 'info',
-      ...env,
-    },
-  });
-  started.push(gateway);
-  return gateway;
-}
 
 const nowSec = () => Math.floor(Date.now() / 1000);
 
@@ -72,8 +48,8 @@ describe('two gateways', () => {
 
   beforeAll(async () => {
     pair = [
-      await start({ TALOS_RATE_LIMIT_ROUTES: 'mcp.servers.list 1/day burst 40' }),
-      await start({ TALOS_RATE_LIMIT_ROUTES: 'mcp.servers.list 1/day burst 40' }),
+      await fleet.start({ TALOS_RATE_LIMIT_ROUTES: 'mcp.servers.list 1/day burst 40' }),
+      await fleet.start({ TALOS_RATE_LIMIT_ROUTES: 'mcp.servers.list 1/day burst 40' }),
     ];
   });
 
@@ -155,7 +131,7 @@ describe('two gateways', () => {
   });
 
   it('in development count by themselves while the store is away', async () => {
-    const gateway = await start({
+    const gateway = await fleet.start({
       DEV_MODE: 'true',
       TALOS_RATE_LIMIT: 'true',
       TALOS_RATE_LIMIT_ROUTES: 'mcp.servers.list 1/day burst 5',

@@ -65,7 +65,7 @@ const tools: Readonly<Record<string, (extra: Extra, server: Server) => Promise<s
   // Gives up its question after a while, and answers without.
   ask_briefly: async (extra) => {
     const asked = extra.sendRequest({ method: 'elicitation/create', params: form('Quick?') }, ElicitResultSchema, {
-      timeout: 200,
+      timeout: 2_000,
     });
     return await asked.then(JSON.stringify, () => 'answered without');
   },

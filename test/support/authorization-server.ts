@@ -45,6 +45,8 @@ export interface AuthorizationServer {
 }
 
 export const clientId = 'talos';
+/** Of a client that has no secret. */
+export const publicClientId = 'talos-public';
 export const clientSecret = 'the client secret that only this test knows';
 
 const text = () => randomBytes(18).toString('base64url');
@@ -219,6 +221,7 @@ function isClient(request: IncomingMessage, form: Record<string, string>): boole
   const encoded = new URLSearchParams({ v: clientSecret }).toString().slice(2);
   const basic = `Basic ${Buffer.from(`${clientId}:${encoded}`).toString('base64')}`;
   if (request.headers.authorization !== undefined) return request.headers.authorization === basic;
+  if (form['client_id'] === publicClientId) return form['client_secret'] === undefined;
   return form['client_id'] === clientId && form['client_secret'] === clientSecret;
 }
 

@@ -27,7 +27,7 @@ export async function createFleet(ofAll: Environment): Promise<GatewayFleet> {
     started,
     async start(env = {}) {
       const own = { TALOS_GATEWAY_PORT: '0', TALOS_DATA_DIR: folder, DATABASE_URL: database.url };
-      const gateway = await startGatewayProcess({ cwd: folder, env: { ...own, ...ofAll, ...env } });
+      const gateway = await startGatewayProcess({ cwd: folder, env: { ...ofAll, ...own, ...env } });
       started.push(gateway);
       return gateway;
     },

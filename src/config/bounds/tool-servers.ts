@@ -95,6 +95,8 @@ export const toolServerBounds = {
   connectionLeasePollMs: 100,
   // Copies of servers with a credential of one user or caller, and how long one is kept that nobody uses.
   upstreamCopiesMax: 1_000,
+  // Of one account: enough for every server there can be, and never all.
+  upstreamCopiesPerAccountMax: 300,
   upstreamCopyIdleMs: 600_000,
   upstreamCopySweepMs: 30_000,
   // Authorization servers of tool servers: their answers, and the tokens that they give.

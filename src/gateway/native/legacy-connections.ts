@@ -4,7 +4,6 @@
  * `initialize` opens in it; either ends with the other.
  */
 import { bounds } from '../../config/bounds.ts';
-import { deny } from '../../core/denial.ts';
 import { describeError, TalosError } from '../../core/errors.ts';
 import { readInbound } from '../../mcp/inbound.ts';
 import { rpcCodes } from '../../mcp/json-rpc.ts';
@@ -16,7 +15,8 @@ import { type NativeAnswer, refusal } from './answer.ts';
 import { accountKey, isSameCaller } from './caller-watch.ts';
 import type { EventSink } from './event-sink.ts';
 import { LegacyConnection, type LegacyMessage, type LegacyOpening } from './legacy-connection.ts';
-import { type NativeMcp, refusedRef } from './native-mcp.ts';
+import type { NativeMcp } from './native-mcp.ts';
+import { refuseSession } from './refuse-session.ts';
 import type { SessionDirectory } from './session-directory.ts';
 
 export interface LegacyPosted {
@@ -70,9 +70,7 @@ export function createLegacyConnections(options: LegacyConnectionsOptions): Lega
     if (connection === undefined) throw new TalosError('SESSION_NOT_FOUND');
     const { opening } = connection;
     if (serverId === opening.serverId && isSameCaller(caller, opening.caller)) return connection;
-    const refused = refuse('mcp.native.messages', deny('SCOPE_MISMATCH', 'session'), caller, facts);
-    const auditRef = await refusedRef(refused);
-    throw new TalosError('SESSION_NOT_FOUND', auditRef === undefined ? {} : { auditRef });
+    return await refuseSession(refuse, 'mcp.native.messages', { caller, facts });
   }
 
   return {

@@ -3,7 +3,6 @@
  * the tools of all that a caller may use (`/mcp`, named `<server>__<tool>`). Every message is judged by itself, in both
  * protocol eras; a session joins messages, and lends nobody any authority.
  */
-import { deny } from '../../core/denial.ts';
 import { TalosError } from '../../core/errors.ts';
 import type { JsonValue } from '../../core/json.ts';
 import type { SurfaceId } from '../../core/surfaces.ts';
@@ -23,6 +22,7 @@ import {
 import { gatewayOutcome } from './elicit-account.ts';
 import type { EventSink } from './event-sink.ts';
 import { type Method, type MethodOptions, methodOf } from './methods.ts';
+import { refuseSession } from './refuse-session.ts';
 import { DirectReply } from './reply.ts';
 import type { McpSession } from './session.ts';
 import type { Turn } from './turn.ts';
@@ -76,13 +76,12 @@ type Verb = 'mcp.native' | 'mcp.native.listen' | 'mcp.native.end';
 export function createNativeMcp(options: NativeMcpOptions): NativeMcp {
   /** Throws `SESSION_NOT_FOUND`, whether there is none or it is somebody else's; the latter is on record. */
   async function sessionOf(verb: Verb, request: Addressed): Promise<McpSession> {
-    const { sessionId = '', caller, facts, serverId, reauthenticate } = request;
+    const { sessionId = '', caller, serverId, reauthenticate } = request;
     const session = options.sessions.find(sessionId);
     if (session === undefined) throw new TalosError('SESSION_NOT_FOUND');
     if (!session.belongsTo(caller, serverId)) {
       const surface: SurfaceId = serverId === undefined ? `${verb}.all` : verb;
-      const auditRef = await refusedRef(options.refuse(surface, deny('SCOPE_MISMATCH', 'session'), caller, facts));
-      throw new TalosError('SESSION_NOT_FOUND', { ...(auditRef === undefined ? {} : { auditRef }) });
+      return await refuseSession(options.refuse, surface, request);
     }
     session.used(caller, reauthenticate);
     return session;
@@ -133,17 +132,6 @@ async function answered(
       auditRef: outcome.auditRef,
       retryAfterSec: outcome.retryAfterSec,
     };
-  }
-}
-
-/** The record of a refusal; undefined where strangers leave none. */
-export async function refusedRef(refused: Promise<never>): Promise<string | undefined> {
-  try {
-    return await refused;
-  } catch (error) {
-    // No record, no answer.
-    if (error instanceof TalosError && error.details?.['denial_reason'] !== undefined) return error.auditRef;
-    throw error;
   }
 }
 

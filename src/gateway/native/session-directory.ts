@@ -7,6 +7,7 @@ import type { Clock } from '../../core/clock.ts';
 import { describeError } from '../../core/errors.ts';
 import { isMintedSessionId, mintSessionId } from '../../core/gateway-key.ts';
 import { LruMap } from '../../core/lru-map.ts';
+import { SingleFlight } from '../../core/single-flight.ts';
 import type { McpSessionRow, McpSessionStore } from '../../storage/mcp-sessions.ts';
 import type { Log } from '../../telemetry/telemetry.ts';
 
@@ -101,13 +102,9 @@ function createNobodys(clock: Clock) {
 
 /** Says now and then that the sessions are still open. */
 function startKeeper(own: ReadonlySet<string>, store: McpSessionStore, log: Log) {
-  let running: Promise<void> | undefined;
+  const keeping = new SingleFlight<void>();
   const timer = setInterval(() => {
-    running ??= keep()
-      .catch((error: unknown) => log.warn(`MCP sessions could not be kept: ${describeError(error)}`))
-      .finally(() => {
-        running = undefined;
-      });
+    keeping.run(keep).catch((error: unknown) => log.warn(`MCP sessions could not be kept: ${describeError(error)}`));
   }, bounds.mcpSessionKeepMs).unref();
 
   async function keep(): Promise<void> {
@@ -120,7 +117,7 @@ function startKeeper(own: ReadonlySet<string>, store: McpSessionStore, log: Log)
   return {
     async close(): Promise<void> {
       clearInterval(timer);
-      await running;
+      await keeping.settled();
     },
   };
 }
@@ -128,7 +125,7 @@ function startKeeper(own: ReadonlySet<string>, store: McpSessionStore, log: Log)
 /** Removes what it is given, many at a time when many come. What cannot be removed is forgotten when its time is over. */
 function createRemovals(store: McpSessionStore, log: Log) {
   let due = new Set<string>();
-  let running: Promise<void> | undefined;
+  const removing = new SingleFlight<void>();
 
   async function removeDue(): Promise<void> {
     while (due.size > 0) {
@@ -143,10 +140,8 @@ function createRemovals(store: McpSessionStore, log: Log) {
   return {
     add(id: string): void {
       due.add(id);
-      running ??= removeDue().finally(() => {
-        running = undefined;
-      });
+      void removing.run(removeDue);
     },
-    close: async () => await running,
+    close: () => removing.settled(),
   };
 }

@@ -38,6 +38,10 @@ const Answer = Type.Object({
   denial: Type.Optional(DenialBody),
   remedies: Type.Array(Type.String(), { description: 'What would have to be otherwise.' }),
   tool_known: Type.Boolean(),
+  lists_per_user: Type.Boolean({
+    description:
+      'Whether the server lists its tools to each user by their own account, which is not used for this: the tool is not known here, and its definition, pin and schema are not judged.',
+  }),
   pin: Type.Optional(
     Type.Object({
       state: Type.String({ description: '`pinned`, `held`, `rejected`, or `unpinned`: the call would pin it.' }),
@@ -117,12 +121,13 @@ function principalOf({ id, team_id, permissions }: NonNullable<Static<typeof Bod
 }
 
 function answerOf(explanation: Explanation): Static<typeof Answer> {
-  const { denial, remedies, isToolKnown, pin, policies, inputFaults, links, auditRef } = explanation;
+  const { denial, remedies, isToolKnown, listsPerUser, pin, policies, inputFaults, links, auditRef } = explanation;
   return {
     decision: denial === undefined ? 'allow' : 'deny',
     ...(denial === undefined ? {} : { denial: denialBody(denial) }),
     remedies: [...remedies],
     tool_known: isToolKnown,
+    lists_per_user: listsPerUser,
     ...(pin === undefined ? {} : { pin: pinOf(pin) }),
     policies: policies.map(({ demandsApproval, ...policy }) => ({ ...policy, demands_approval: demandsApproval })),
     input_faults: [...inputFaults],

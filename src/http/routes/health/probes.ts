@@ -2,6 +2,7 @@
 import { Type } from '@fastify/type-provider-typebox';
 import type { FastifyReply } from 'fastify';
 import { bounds } from '../../../config/bounds.ts';
+import { SingleFlight } from '../../../core/single-flight.ts';
 import type { SurfaceId } from '../../../core/surfaces.ts';
 import type { App } from '../../fastify.ts';
 
@@ -29,13 +30,8 @@ interface Probe {
 
 function probeRoute(app: App, deps: ProbeDeps, probe: Probe): void {
   // One question at a time, however many ask: nobody limits how often probes are asked for.
-  let running: Promise<boolean> | undefined;
-  const isOnline = (base: string): Promise<boolean> => {
-    running ??= answers(deps.fetch, new URL(probe.path, base)).finally(() => {
-      running = undefined;
-    });
-    return running;
-  };
+  const asking = new SingleFlight<boolean>();
+  const isOnline = (base: string) => asking.run(() => answers(deps.fetch, new URL(probe.path, base)));
   app.get(
     probe.url,
     {

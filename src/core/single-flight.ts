@@ -8,4 +8,9 @@ export class SingleFlight<T> {
     });
     return this.#running;
   }
+
+  /** Resolves when what runs now is over, whatever became of it. */
+  async settled(): Promise<void> {
+    await this.#running?.catch(() => undefined);
+  }
 }
