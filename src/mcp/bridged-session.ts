@@ -132,7 +132,7 @@ class BridgedSession implements UpstreamSession {
       });
       if (answer.kind !== 'input_required') return answer;
       const collected = await this.#collect(answer.result, asked);
-      if ('error' in collected) return { kind: 'error', error: collected.error, raw: answer.raw };
+      if ('error' in collected) return ourError(collected.error);
       input = collected.input;
     }
     throw invalidResponse('it asks for input without end');
@@ -186,6 +186,10 @@ function done(): UpstreamAnswer {
 }
 
 function refusal(code: number, message: string): UpstreamAnswer {
-  const error = { code, message };
+  return ourError({ code, message });
+}
+
+/** An error that the server did not give. */
+function ourError(error: RpcError): UpstreamAnswer {
   return { kind: 'error', error, raw: Buffer.from(JSON.stringify({ error })) };
 }

@@ -2,6 +2,7 @@
  * One tool server over a two-way stream, shared by all its clients. The stream is opened by the first request and again
  * by the next request after it ended, not before its back-off has passed.
  */
+import { LruMap } from '../core/lru-map.ts';
 import { SingleFlight } from '../core/single-flight.ts';
 import { Backoff } from './backoff.ts';
 import type { Connection, ConnectionOptions, OwnSession, OwnSessionOptions, RpcRequest } from './connection.ts';
@@ -14,10 +15,15 @@ import { sessionOver, UpstreamError, unavailable, undispatched } from './upstrea
 import type { Listening, ListenOptions } from './upstream-session.ts';
 import type { OpenWire } from './wire.ts';
 
+/** How many failing owners are remembered. */
+const ownersMax = 256;
+
 export class DuplexConnection implements Connection {
   readonly #options: ConnectionOptions;
   readonly #openWire: OpenWire;
   readonly #backoff: Backoff;
+  /** Of sessions of their own that could not start, by who opened them: what one client says delays nobody else. */
+  readonly #ownBackoffs = new LruMap<Backoff>(ownersMax);
   readonly #starting = new SingleFlight<Conversation>();
   isStateless = false;
   #current: Conversation | undefined;
@@ -26,12 +32,7 @@ export class DuplexConnection implements Connection {
   constructor(options: ConnectionOptions, openWire: OpenWire) {
     this.#options = options;
     this.#openWire = openWire;
-    const { clock, bounds } = options;
-    this.#backoff = new Backoff({
-      clock,
-      minMs: bounds.stdioRestartBackoffMinMs,
-      maxMs: bounds.stdioRestartBackoffMaxMs,
-    });
+    this.#backoff = newBackoff(options);
   }
 
   /** Whether a stream stands or is about to. */
@@ -49,7 +50,7 @@ export class DuplexConnection implements Connection {
   }
 
   async openSession(session: OwnSessionOptions): Promise<OwnSession | undefined> {
-    const { client, protocolVersion, peer, onLost, deadline } = session;
+    const { client, protocolVersion, peer, onLost, deadline, owner = '' } = session;
     // Known already: to find out again takes a process.
     if (this.isStateless) return undefined;
     let isOpen = false;
@@ -58,7 +59,7 @@ export class DuplexConnection implements Connection {
       isOpen = false;
     };
     const conversation = this.#conversation({ client, protocolVersion, peer, onOver });
-    await this.#beginOwn(conversation, deadline);
+    await this.#beginOwn(conversation, owner, deadline);
     if (conversation.era.kind === 'stateless') {
       await conversation.stop();
       return undefined;
@@ -99,12 +100,19 @@ export class DuplexConnection implements Connection {
     }
   }
 
-  /** What cannot even start delays the next start of any; what ends later is that client's own affair. */
-  async #beginOwn(conversation: Conversation, deadline: Deadline): Promise<void> {
+  /** What cannot even start delays the next session of the same owner; what ends later is that client's own affair. */
+  async #beginOwn(conversation: Conversation, owner: string, deadline: Deadline): Promise<void> {
+    const backoff = this.#ownBackoffs.get(owner) ?? newBackoff(this.#options);
+    this.#assertMayStart();
+    assertOver(backoff);
     try {
       await this.#begin(conversation, deadline);
+      this.#ownBackoffs.delete(owner);
     } catch (error) {
-      if (error instanceof UpstreamError && !error.isOurs && this.#backoff.waitMs === 0) this.#backoff.failed(0);
+      if (error instanceof UpstreamError && !error.isOurs) {
+        backoff.failed(0);
+        this.#ownBackoffs.set(owner, backoff);
+      }
       throw undispatched(error);
     }
   }
@@ -143,8 +151,7 @@ export class DuplexConnection implements Connection {
 
   #assertMayStart(): void {
     if (this.#isClosed) throw unavailable('the gateway is closing');
-    const waitMs = Math.ceil(this.#backoff.waitMs);
-    if (waitMs > 0) throw unavailable(`it ended; it may start again in ${waitMs} ms`);
+    assertOver(this.#backoff);
   }
 
   #ended(conversation: Conversation, reason: string, startedAtMs: number): void {
@@ -155,4 +162,13 @@ export class DuplexConnection implements Connection {
     const retryInMs = Math.ceil(this.#backoff.waitMs);
     log.warn({ server: spec.id, reason, retryInMs }, 'the connection to a tool server ended');
   }
+}
+
+function newBackoff({ clock, bounds }: ConnectionOptions): Backoff {
+  return new Backoff({ clock, minMs: bounds.stdioRestartBackoffMinMs, maxMs: bounds.stdioRestartBackoffMaxMs });
+}
+
+function assertOver(backoff: Backoff): void {
+  const waitMs = Math.ceil(backoff.waitMs);
+  if (waitMs > 0) throw unavailable(`it ended; it may start again in ${waitMs} ms`);
 }

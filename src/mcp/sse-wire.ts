@@ -95,8 +95,10 @@ class SseWire implements Wire {
   }
 
   async #post(body: string): Promise<void> {
-    const { clock, bounds } = this.#options;
-    const deadline = new Deadline(clock, bounds.upstreamCallTimeoutMs, this.#end.signal);
+    const { clock, bounds, spec } = this.#options;
+    // Some servers give the receipt when the call is over.
+    const waitMs = Math.max(bounds.upstreamCallTimeoutMs, spec.callTimeoutMs ?? 0);
+    const deadline = new Deadline(clock, waitMs, this.#end.signal);
     const reply = await this.#client.send({ body, headers: [], deadline, path: this.#path ?? '' });
     if (reply.kind === 'body' && reply.status >= 200 && reply.status < 300) return;
     throw invalidResponse(

@@ -18,33 +18,34 @@ function slowServer() {
 }
 
 const list = [{ name: 'tool' }];
+const servers = { slow: {}, quick: {}, down: {}, broken: {} };
 
 describe('a server that is late', () => {
   it('is waited for once, asked on the side by one, and listed again once it has answered', async () => {
     const [lists, slow] = [new PatientLists(), slowServer()];
-    expect(await lists.listOf('slow', slow.ask)).toEqual([]);
-    expect(await lists.listOf('slow', slow.ask)).toEqual([]);
+    expect(await lists.listOf(servers.slow, slow.ask)).toEqual([]);
+    expect(await lists.listOf(servers.slow, slow.ask)).toEqual([]);
     expect(slow.asked()).toBe(1);
     slow.answer(list);
-    await expect.poll(() => lists.listOf('slow', async () => list), { timeout: 20_000 }).toEqual(list);
+    await expect.poll(() => lists.listOf(servers.slow, async () => list), { timeout: 20_000 }).toEqual(list);
   });
 
   it('and fails then is asked again, without being waited for', async () => {
     const [lists, slow] = [new PatientLists(), slowServer()];
-    expect(await lists.listOf('slow', slow.ask)).toEqual([]);
+    expect(await lists.listOf(servers.slow, slow.ask)).toEqual([]);
     slow.answer(new TalosError('UPSTREAM_TIMEOUT'));
     const askedAgain = async () => {
-      await lists.listOf('slow', slow.ask);
+      await lists.listOf(servers.slow, slow.ask);
       return slow.asked();
     };
     await expect.poll(askedAgain, { timeout: 20_000 }).toBe(1);
     slow.answer(list);
-    await expect.poll(() => lists.listOf('slow', async () => list), { timeout: 20_000 }).toEqual(list);
+    await expect.poll(() => lists.listOf(servers.slow, async () => list), { timeout: 20_000 }).toEqual(list);
   });
 
   it('and fails by a fault of ours is asked again, and takes nothing with it', async () => {
     const [lists, slow] = [new PatientLists(), slowServer()];
-    expect(await lists.listOf('slow', slow.ask)).toEqual([]);
+    expect(await lists.listOf(servers.slow, slow.ask)).toEqual([]);
     slow.answer(new TalosError('UPSTREAM_TIMEOUT'));
     let asked = 0;
     const faulty = async () => {
@@ -52,15 +53,15 @@ describe('a server that is late', () => {
       throw new Error('a fault');
     };
     await expect
-      .poll(async () => [await lists.listOf('slow', faulty), asked >= 2], { timeout: 20_000 })
+      .poll(async () => [await lists.listOf(servers.slow, faulty), asked >= 2], { timeout: 20_000 })
       .toEqual([[], true]);
-    await expect.poll(() => lists.listOf('slow', async () => list), { timeout: 20_000 }).toEqual(list);
+    await expect.poll(() => lists.listOf(servers.slow, async () => list), { timeout: 20_000 }).toEqual(list);
   });
 
   it('holds up no other one', async () => {
     const [lists, slow] = [new PatientLists(), slowServer()];
-    const late = lists.listOf('slow', slow.ask);
-    expect(await lists.listOf('quick', async () => list)).toEqual(list);
+    const late = lists.listOf(servers.slow, slow.ask);
+    expect(await lists.listOf(servers.quick, async () => list)).toEqual(list);
     expect(await late).toEqual([]);
     slow.answer([]);
   });
@@ -69,11 +70,11 @@ describe('a server that is late', () => {
 it('a server that fails has nothing to list, and is asked by the next one as before', async () => {
   const lists = new PatientLists();
   const failing = () => Promise.reject(new TalosError('UPSTREAM_UNAVAILABLE'));
-  expect(await lists.listOf('down', failing)).toEqual([]);
-  expect(await lists.listOf('down', async () => list)).toEqual(list);
+  expect(await lists.listOf(servers.down, failing)).toEqual([]);
+  expect(await lists.listOf(servers.down, async () => list)).toEqual(list);
 });
 
 it('a fault of our own is nobody’s list', async () => {
   const lists = new PatientLists();
-  await expect(lists.listOf('broken', () => Promise.reject(new Error('a fault')))).rejects.toThrow('a fault');
+  await expect(lists.listOf(servers.broken, () => Promise.reject(new Error('a fault')))).rejects.toThrow('a fault');
 });

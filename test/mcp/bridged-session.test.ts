@@ -98,7 +98,10 @@ describe('a stateless server that asks for input', () => {
     ['a method that is no text', { a: { method: 5 } }],
   ])('with %s is answered by the gateway, and the request fails as refused', async (_, requests) => {
     const bridge = await bridged({ call: wants(requests) });
-    expect(await bridge.call()).toMatchObject({ kind: 'error', error: { code: -32_601 } });
+    const answer = await bridge.call();
+    expect(answer).toMatchObject({ kind: 'error', error: { code: -32_601 } });
+    // What is hashed for the record is what the client gets, not the question before it.
+    expect(JSON.parse(answer.raw.toString('utf8'))).toMatchObject({ error: { code: -32_601 } });
     expect(bridge.peer.asked).toEqual([]);
   });
 

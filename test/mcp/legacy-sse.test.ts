@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { McpServer as SdkServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -101,6 +102,8 @@ interface LegacyScript {
   /** What is done with a message after it was taken. */
   readonly answer?: (received: Received, stream: ServerResponse) => void;
   readonly receipt?: number;
+  /** Before the receipt of a call. */
+  readonly receiptAfterMs?: number;
 }
 
 function send(stream: ServerResponse, message: unknown): void {
@@ -110,7 +113,7 @@ function send(stream: ServerResponse, message: unknown): void {
 /** A server of that transport that does what a test tells it to, once its hands are shaken. */
 async function scripted(script: LegacyScript, settings: RegistrySettings = {}, transport: McpTransport = 'sse') {
   const streams: ServerResponse[] = [];
-  const upstream = await startScripted((received, response) => {
+  const upstream = await startScripted(async (received, response) => {
     const { method, url, message } = received;
     if (method === 'GET') {
       openEvents(response);
@@ -121,6 +124,7 @@ async function scripted(script: LegacyScript, settings: RegistrySettings = {}, t
     if (url === '/mcp') return void response.writeHead(405).end();
     const stream = streams.at(-1);
     const isCall = message['method'] === 'tools/call';
+    if (isCall && script.receiptAfterMs !== undefined) await delay(script.receiptAfterMs);
     response.writeHead(isCall ? (script.receipt ?? 202) : 202).end();
     if (stream === undefined || message['id'] === undefined) return;
     const { id } = message;
@@ -130,7 +134,7 @@ async function scripted(script: LegacyScript, settings: RegistrySettings = {}, t
     else send(stream, { jsonrpc: '2.0', id, result: said('done') });
   });
   const { server } = serverOf(
-    { transport, url: upstream.url },
+    { transport, url: upstream.url, callTimeoutMs: 20_000 },
     { bounds: { stdioRestartBackoffMinMs: 0, ...settings.bounds } },
   );
   return { server, upstream, streams };
@@ -206,6 +210,11 @@ describe('a hostile server over HTTP+SSE', () => {
       expect(await failureOf(call(server, 'x'))).toMatchObject({ code: 'UPSTREAM_INVALID_RESPONSE', dispatched: true });
     },
   );
+
+  it('that takes its time with the receipt has as much of it as the call', async () => {
+    const { server } = await scripted({ receiptAfterMs: 300 }, { bounds: { upstreamCallTimeoutMs: 50 } });
+    expect(textOf(await call(server, 'x'))).toBe('done');
+  });
 
   it('whose stream breaks off in the middle fails what is in flight, and is opened again by the next call', async () => {
     let calls = 0;

@@ -14,10 +14,11 @@ function program(mode = 'normal', more: Partial<McpServerSpec> = {}, settings: R
     .server;
 }
 
-async function open(server: McpServer, peer: TestPeer = testPeer(), signal = patience()) {
+async function open(server: McpServer, peer: TestPeer = testPeer(), signal = patience(), owner = 'somebody') {
   const lost: string[] = [];
   const onLost = (reason: string) => lost.push(reason);
-  const session = await server.openSession({ client: richClient, protocolVersion: '2025-06-18', peer, onLost, signal });
+  const hello = { client: richClient, protocolVersion: '2025-06-18' };
+  const session = await server.openSession({ ...hello, peer, onLost, signal, owner });
   const ask = (name: string, more: Partial<ToolCall> = {}) =>
     session.callTool({ name, args: {}, requestId: 'r', signal: patience(), ...more });
   return { session, ask, peer, lost };
@@ -156,8 +157,10 @@ describe('a session of its own over stdio', () => {
     async (mode) => {
       const server = program(mode, {}, { bounds: { stdioStartTimeoutMs: 500, stdioRestartBackoffMinMs: 60_000 } });
       expect(await failureOf(open(server))).toMatchObject({ dispatched: false });
-      // The next one waits for the back-off.
+      // Whoever it was waits for the back-off; what they said of themselves may be why, so nobody else does.
       expect((await failureOf(open(server))).inside).toMatch(/may start again/);
+      const other = await failureOf(open(server, testPeer(), patience(), 'somebody else'));
+      expect(other.inside ?? '').not.toMatch(/may start again/);
     },
   );
 

@@ -11,6 +11,7 @@ import { idempotencyKeyOf } from '../idempotency-key.ts';
 import type { ListTools } from '../list-tools.ts';
 import type { Passage } from '../passage.ts';
 import type { RelayAnswer, RelayMethod } from '../relay-method.ts';
+import type { ServerFor } from '../server-for.ts';
 import type { Outcome, RpcRequest } from './answer.ts';
 import { offeredTo } from './client-offer.ts';
 import type { ElicitAccountOptions } from './elicit-account.ts';
@@ -28,6 +29,7 @@ export interface MethodOptions extends ElicitAccountOptions {
   readonly relayMethod: RelayMethod;
   readonly hello: Hello;
   readonly lists: PatientLists;
+  readonly serverFor: ServerFor;
   readonly sessions: McpSessions;
   readonly subscriptions: Subscriptions;
   readonly peers: Peers;
@@ -73,9 +75,12 @@ const toolsList: Method = async (options, turn) => {
 const separator = '__';
 
 /** One server's part of the list of all. Whoever leaves it does not take it from the others who wait for it. */
-async function listFor({ listTools, lists }: MethodOptions, turn: Turn, serverId: string): Promise<JsonObject[]> {
+async function listFor(options: MethodOptions, turn: Turn, serverId: string): Promise<JsonObject[]> {
+  const { listTools, lists, serverFor } = options;
+  const server = serverFor(serverId, turn.caller);
+  if (server instanceof TalosError) return [];
   const { signal } = new AbortController();
-  const tools = await lists.listOf(serverId, () => listTools.tools({ ...turn, serverId, signal }));
+  const tools = await lists.listOf(server, () => listTools.tools({ ...turn, serverId, signal }));
   return tools.map((tool) => ({ ...tool, name: `${serverId}${separator}${String(tool['name'])}` }));
 }
 

@@ -8,27 +8,27 @@ import type { JsonObject } from '../../core/json.ts';
 
 export class PatientLists {
   /** Servers that did not answer in time, and whether they are being asked. */
-  readonly #late = new Map<string, { isAsked: boolean }>();
+  readonly #late = new WeakMap<object, { isAsked: boolean }>();
 
-  /** One server's part; nothing of one that is late, or fails. */
-  async listOf(serverId: string, ask: () => Promise<JsonObject[]>): Promise<JsonObject[]> {
-    const late = this.#late.get(serverId);
+  /** One server's part, the same object each time; nothing of one that is late, or fails. A user's copy is its own server. */
+  async listOf(server: object, ask: () => Promise<JsonObject[]>): Promise<JsonObject[]> {
+    const late = this.#late.get(server);
     if (late?.isAsked === true) return [];
-    const asked = this.#ask(serverId, ask);
+    const asked = this.#ask(server, ask);
     if (late !== undefined) {
       late.isAsked = true;
       return [];
     }
-    return (await inTime(asked)) ?? this.#tooLate(serverId);
+    return (await inTime(asked)) ?? this.#tooLate(server);
   }
 
-  async #ask(serverId: string, ask: () => Promise<JsonObject[]>): Promise<JsonObject[]> {
+  async #ask(server: object, ask: () => Promise<JsonObject[]>): Promise<JsonObject[]> {
     try {
       const list = await ask();
-      this.#late.delete(serverId);
+      this.#late.delete(server);
       return list;
     } catch (error) {
-      const late = this.#late.get(serverId);
+      const late = this.#late.get(server);
       if (late !== undefined) late.isAsked = false;
       // On the side there is nobody to tell of a fault of ours; whoever waits is told.
       if (!(error instanceof TalosError) && late === undefined) throw error;
@@ -36,8 +36,8 @@ export class PatientLists {
     }
   }
 
-  #tooLate(serverId: string): JsonObject[] {
-    this.#late.set(serverId, { isAsked: true });
+  #tooLate(server: object): JsonObject[] {
+    this.#late.set(server, { isAsked: true });
     return [];
   }
 }
