@@ -15,15 +15,12 @@ import { sessionOver, UpstreamError, unavailable, undispatched } from './upstrea
 import type { Listening, ListenOptions } from './upstream-session.ts';
 import type { OpenWire } from './wire.ts';
 
-/** How many failing owners are remembered. */
-const ownersMax = 256;
-
 export class DuplexConnection implements Connection {
   readonly #options: ConnectionOptions;
   readonly #openWire: OpenWire;
   readonly #backoff: Backoff;
   /** Of sessions of their own that could not start, by who opened them: what one client says delays nobody else. */
-  readonly #ownBackoffs = new LruMap<Backoff>(ownersMax);
+  readonly #ownBackoffs: LruMap<Backoff>;
   readonly #starting = new SingleFlight<Conversation>();
   isStateless = false;
   #current: Conversation | undefined;
@@ -33,6 +30,7 @@ export class DuplexConnection implements Connection {
     this.#options = options;
     this.#openWire = openWire;
     this.#backoff = newBackoff(options);
+    this.#ownBackoffs = new LruMap(options.bounds.upstreamFailingOwnersMax);
   }
 
   /** Whether a stream stands or is about to. */
@@ -109,7 +107,7 @@ export class DuplexConnection implements Connection {
       await this.#begin(conversation, deadline);
       this.#ownBackoffs.delete(owner);
     } catch (error) {
-      if (error instanceof UpstreamError && !error.isOurs) {
+      if (isOfServer(error) && backoff.waitMs === 0) {
         backoff.failed(0);
         this.#ownBackoffs.set(owner, backoff);
       }
@@ -166,6 +164,11 @@ export class DuplexConnection implements Connection {
 
 function newBackoff({ clock, bounds }: ConnectionOptions): Backoff {
   return new Backoff({ clock, minMs: bounds.stdioRestartBackoffMinMs, maxMs: bounds.stdioRestartBackoffMaxMs });
+}
+
+/** Neither a fault of ours nor the client's leaving says anything of how it starts. */
+function isOfServer(error: unknown): boolean {
+  return error instanceof UpstreamError && !error.isOurs && error.code !== 'CALL_CANCELLED';
 }
 
 function assertOver(backoff: Backoff): void {

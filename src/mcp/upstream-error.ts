@@ -74,20 +74,21 @@ export function sessionOver(): UpstreamError {
  */
 export function undispatched(error: unknown): unknown {
   if (!(error instanceof UpstreamError) || !error.dispatched) return error;
-  return new UpstreamError(error.code, {
-    dispatched: false,
-    cause: error.cause,
-    ...(error.inside && { inside: error.inside }),
-  });
+  return withDispatched(error, false);
 }
 
 /** The same failure where something was sent before it: the tool may have run. */
 export function dispatchedBefore(error: unknown): unknown {
   if (!(error instanceof UpstreamError) || error.dispatched) return error;
-  const { code, cause, inside, details, isOurs } = error;
+  return withDispatched(error, true);
+}
+
+function withDispatched(error: UpstreamError, dispatched: boolean): UpstreamError {
+  const { code, cause, inside, details, isOurs, retryAfterSec } = error;
   return new UpstreamError(code, {
-    ...{ dispatched: true, cause, isOurs },
+    ...{ dispatched, cause, isOurs },
     ...(inside !== undefined && { inside }),
     ...(details !== undefined && { details }),
+    ...(retryAfterSec !== undefined && { retryAfterSec }),
   });
 }

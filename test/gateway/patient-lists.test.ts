@@ -58,6 +58,14 @@ describe('a server that is late', () => {
     await expect.poll(() => lists.listOf(servers.slow, async () => list), { timeout: 20_000 }).toEqual(list);
   });
 
+  it('is nobody else’s: a user’s slow copy of a server hides no other copy', async () => {
+    const [lists, slow] = [new PatientLists(), slowServer()];
+    const [ofOne, ofAnother] = [{ id: 'same' }, { id: 'same' }];
+    expect(await lists.listOf(ofOne, slow.ask)).toEqual([]);
+    expect(await lists.listOf(ofAnother, async () => list)).toEqual(list);
+    slow.answer([]);
+  });
+
   it('holds up no other one', async () => {
     const [lists, slow] = [new PatientLists(), slowServer()];
     const late = lists.listOf(servers.slow, slow.ask);

@@ -22,6 +22,23 @@ describe('what sessions keep of their streams', () => {
     expect(buffer.after(0, 0)?.map(({ seq }) => seq)).toEqual([1, 2, 3]);
   });
 
+  it('loses log messages before all else, and tells of no gap for them', () => {
+    const buffer = new ReplayBuffer({ chars: 0 });
+    buffer.add(0, 1, 'an answer');
+    for (let seq = 2; seq <= bounds.mcpReplayEventsMax + 50; seq++) buffer.add(0, seq, 'a log message', true);
+    const kept = buffer.after(0, 0);
+    expect(kept?.[0]?.data).toBe('an answer');
+    expect(kept).toHaveLength(bounds.mcpReplayEventsMax);
+    expect(kept?.at(-1)?.seq).toBe(bounds.mcpReplayEventsMax + 50);
+  });
+
+  it('tells of a gap when anything else is lost', () => {
+    const buffer = new ReplayBuffer({ chars: 0 });
+    for (let seq = 1; seq <= bounds.mcpReplayEventsMax + 1; seq++) buffer.add(0, seq, 'progress');
+    expect(buffer.after(0, 0)).toBeUndefined();
+    expect(buffer.after(0, 1)).toHaveLength(bounds.mcpReplayEventsMax);
+  });
+
   it('is no more than there is for all', () => {
     const budget = { chars: 0 };
     const buffers = loud(budget);

@@ -31,10 +31,15 @@ const clock = wallClock();
 /** Log messages of 64 KiB each before the answer. */
 const flood: Respond = (received, response) => {
   openEvents(response);
-  const { params } = received.message as { params: { arguments: { messages: number } } };
+  const { params } = received.message as { params: JsonObject & { arguments: { messages: number } } };
+  const { progressToken } = (params['_meta'] ?? {}) as JsonObject;
+  const text = 'x'.repeat(64 * 1024);
   for (let n = 0; n < params.arguments.messages; n++) {
-    const said = { level: 'info', data: 'x'.repeat(64 * 1024) };
-    response.write(event({ jsonrpc: '2.0', method: 'notifications/message', params: said }));
+    const message =
+      progressToken === undefined
+        ? { method: 'notifications/message', params: { level: 'info', data: text } }
+        : { method: 'notifications/progress', params: { progressToken, progress: n, message: text } };
+    response.write(event({ jsonrpc: '2.0', ...message }));
   }
   response.end(event({ jsonrpc: '2.0', id: received.message['id'] ?? null, result: { content: [] } }));
 };
@@ -347,7 +352,8 @@ describe('who does not read', () => {
 
   it('in a session, and comes back for more than is kept, has lost it', async () => {
     const session = await initialize(gateway.url, { path: '/mcp/scripted' });
-    const flooded = request('tools/call', { name: 'flood', arguments: { messages: 40 } }, 'flood');
+    const progress = { _meta: { progressToken: 'p' } };
+    const flooded = request('tools/call', { name: 'flood', arguments: { messages: 40 }, ...progress }, 'flood');
     const answer = await ask(gateway.url, { ...session, message: flooded });
     await answer.answer('flood');
     const from = (id: string | undefined) => ask(gateway.url, { ...session, headers: { 'last-event-id': id ?? '' } });

@@ -93,6 +93,8 @@ export const toolServerBounds = {
   // Longer than a refresh can take: after that time another gateway may try.
   connectionLeaseMs: 15_000,
   connectionLeasePollMs: 100,
+  // Whose sessions could not start lately: so many are remembered of each server.
+  upstreamFailingOwnersMax: 256,
   // Copies of servers with a credential of one user or caller, and how long one is kept that nobody uses.
   upstreamCopiesMax: 1_000,
   // Of one account: enough for every server there can be, and never all.

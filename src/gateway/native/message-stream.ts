@@ -31,7 +31,7 @@ export class MessageStream {
   send(message: JsonObject): void {
     const data = JSON.stringify(message);
     const seq = ++this.#lastSeq;
-    this.#replay.add(this.number, seq, data);
+    this.#replay.add(this.number, seq, data, message['method'] === 'notifications/message');
     if (!this.isConnected) return;
     this.#sink?.send(data, this.#idOf(seq));
     this.#sentSeq = seq;

@@ -1,6 +1,7 @@
 /**
  * What was sent on the streams of one session, kept so that they can be resumed: within bounds, the oldest goes first.
- * It knows what it has dropped, so that a gap is told and never passed over.
+ * It knows what it has dropped, so that a gap is told and never passed over. Log messages of servers go before all else
+ * and leave no gap, or one server that talks much could end a session with many.
  */
 import { bounds } from '../../config/bounds.ts';
 
@@ -8,6 +9,7 @@ interface KeptEvent {
   readonly stream: number;
   readonly seq: number;
   readonly data: string;
+  readonly isLog: boolean;
 }
 
 /** Half of what there is, is for all sessions alike, so that nobody's streams break because others' are loud. */
@@ -24,16 +26,18 @@ export class ReplayBuffer {
   /** Of each stream, the newest event that is not kept any more. */
   readonly #dropped = new Map<number, number>();
   #chars = 0;
+  #logs = 0;
   #isClosed = false;
 
   constructor(budget: ReplayBudget) {
     this.#budget = budget;
   }
 
-  add(stream: number, seq: number, data: string): void {
+  add(stream: number, seq: number, data: string, isLog = false): void {
     if (this.#isClosed) return;
-    this.#events.push({ stream, seq, data });
+    this.#events.push({ stream, seq, data, isLog });
     this.#count(data.length);
+    if (isLog) this.#logs++;
     while (this.#isOver() && this.#events.length > 0) this.#dropOldest();
   }
 
@@ -47,6 +51,7 @@ export class ReplayBuffer {
     for (const { data } of this.#events.filter((event) => event.stream === stream)) this.#count(-data.length);
     const others = this.#events.filter((event) => event.stream !== stream);
     this.#events.splice(0, this.#events.length, ...others);
+    this.#logs = others.filter(({ isLog }) => isLog).length;
     this.#dropped.delete(stream);
   }
 
@@ -55,6 +60,7 @@ export class ReplayBuffer {
     this.#isClosed = true;
     this.#count(-this.#chars);
     this.#events.length = 0;
+    this.#logs = 0;
   }
 
   #isOver(): boolean {
@@ -64,9 +70,11 @@ export class ReplayBuffer {
   }
 
   #dropOldest(): void {
-    const oldest = this.#events.shift();
+    const at = this.#logs > 0 ? this.#events.findIndex(({ isLog }) => isLog) : 0;
+    const [oldest] = this.#events.splice(at, 1);
     if (oldest === undefined) return;
-    this.#dropped.set(oldest.stream, oldest.seq);
+    if (oldest.isLog) this.#logs--;
+    else this.#dropped.set(oldest.stream, oldest.seq);
     this.#count(-oldest.data.length);
   }
 
