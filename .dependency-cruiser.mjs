@@ -56,6 +56,19 @@ const rooms = {
   core: { mayImport: [], instead: 'Core holds nouns and pure functions: move what needs a room into that room.' },
 };
 
+/** What the folders of mcp/ may import of each other. All may import the files beside them, which say what crosses the room. */
+const mcpFolders = {
+  protocol: [],
+  network: [],
+  resilience: ['protocol'],
+  tools: ['protocol'],
+  credentials: ['network'],
+  duplex: ['protocol', 'resilience'],
+  stdio: ['credentials', 'duplex'],
+  http: ['credentials', 'duplex', 'network', 'protocol', 'resilience'],
+  sessions: ['protocol', 'resilience'],
+};
+
 /** Which folder owns which packages; nobody else imports them, not even their types. */
 const owners = [
   {
@@ -120,6 +133,17 @@ function roomRule([room, { mayImport, instead }]) {
   };
 }
 
+function mcpRule([folder, mayImport]) {
+  const allowed = [folder, ...mayImport].join('|');
+  return {
+    name: `mcp-${folder}`,
+    comment: `mcp/${folder}/ may import of mcp/'s folders only ${allowed.replaceAll('|', ', ')}. Move the shared noun down, or take a function as an option from mcp/server.ts.`,
+    severity: 'error',
+    from: { path: `^src/mcp/${folder}/` },
+    to: { path: '^src/mcp/[^/]+/', pathNot: `^src/mcp/(?:${allowed})/` },
+  };
+}
+
 function ownerRule({ library, packages, owner, instead }) {
   return {
     name: `library-${library}`,
@@ -137,6 +161,7 @@ const knownRooms = Object.keys(rooms).join('|');
 export default {
   forbidden: [
     ...Object.entries(rooms).map(roomRule),
+    ...Object.entries(mcpFolders).map(mcpRule),
     ...owners.map(ownerRule),
     {
       name: 'every-folder-is-a-room',

@@ -7,7 +7,7 @@ import { TalosError } from '../src/core/errors.ts';
 import type { JsonObject, JsonValue } from '../src/core/json.ts';
 import { scopeFault } from '../src/core/scope-sense.ts';
 import { parseJsonStrict } from '../src/core/strict-json.ts';
-import { createArgumentSchemas } from '../src/mcp/argument-schema.ts';
+import { createArgumentSchemas } from '../src/mcp/tools/argument-schema.ts';
 import { constraintFault, constraintNames } from '../src/policy/constraints.ts';
 import { isReadableByOthers } from './key-file.ts';
 import { UsageError } from './usage-error.ts';

@@ -29,7 +29,7 @@ import { createServer, listen, serverUrl } from './http/server.ts';
 import { followTls, readTls } from './http/tls.ts';
 import { countUnrecorded } from './http/unrecorded.ts';
 import { routeUpgrades } from './http/ws.ts';
-import { createServiceFetch } from './mcp/service-fetch.ts';
+import { createServiceFetch } from './mcp/network/service-fetch.ts';
 import { readToolRegistry } from './mcp/tool-registry.ts';
 import { mcpCorridors } from './mcp-corridors.ts';
 import { type Administration, openAdministration } from './open-administration.ts';

@@ -7,7 +7,7 @@ import type { Clock } from './core/clock.ts';
 import { didKeyFromPublicKey, didSet } from './core/did.ts';
 import { describeError } from './core/errors.ts';
 import type { Issuer } from './gateway/capabilities.ts';
-import { createArgumentSchemas } from './mcp/argument-schema.ts';
+import { createArgumentSchemas } from './mcp/tools/argument-schema.ts';
 import { CapabilityVerifier } from './policy/capability-verifier.ts';
 import type { SchemaCompiler } from './policy/constraints.ts';
 import { RevocationFeed } from './policy/revocation-feed.ts';

@@ -22,7 +22,7 @@ import { didSet } from './core/did.ts';
 import { createIssueToken, type IssueToken, type IssueTokenOptions } from './gateway/issue-token.ts';
 import { createManageApiKeys, type ManageApiKeys, type ManageApiKeysOptions } from './gateway/manage-api-keys.ts';
 import type { ProtectedResource } from './http/protected-resource.ts';
-import { createGuardedFetcher } from './mcp/guarded-fetch.ts';
+import { createGuardedFetcher } from './mcp/network/guarded-fetch.ts';
 import type { Authority } from './policy/authority.ts';
 import type { CapabilityVerifier } from './policy/capability-verifier.ts';
 import { createApiKeyStore } from './storage/api-keys.ts';

@@ -6,7 +6,7 @@ import { readVoucher } from './core/gateway-key.ts';
 import { createForwardSession, type ForwardSession } from './gateway/native/forward-session.ts';
 import { createSessionDirectory, type SessionDirectory } from './gateway/native/session-directory.ts';
 import type { ReadVoucher } from './http/forward.ts';
-import { createGatewayRelay } from './mcp/gateway-relay.ts';
+import { createGatewayRelay } from './mcp/network/gateway-relay.ts';
 import type { openReadPool } from './storage/db.ts';
 import { createMcpSessionStore } from './storage/mcp-sessions.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';

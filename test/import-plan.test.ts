@@ -34,6 +34,15 @@ const offences: Readonly<Record<string, readonly [file: string, text: string]>> 
     'src/core/reads.ts',
     "import { type value } from '../config/value.ts';\nexport type Own = typeof value;\n",
   ],
+  'mcp-protocol': ['src/mcp/protocol/asks.ts', "export * from '../http/value.ts';\n"],
+  'mcp-network': ['src/mcp/network/asks.ts', "export * from '../protocol/value.ts';\n"],
+  'mcp-resilience': ['src/mcp/resilience/asks.ts', "export * from '../tools/value.ts';\n"],
+  'mcp-tools': ['src/mcp/tools/asks.ts', "export * from '../credentials/value.ts';\n"],
+  'mcp-credentials': ['src/mcp/credentials/asks.ts', "export * from '../http/value.ts';\n"],
+  'mcp-duplex': ['src/mcp/duplex/asks.ts', "export * from '../stdio/value.ts';\n"],
+  'mcp-stdio': ['src/mcp/stdio/asks.ts', "export * from '../http/value.ts';\n"],
+  'mcp-http': ['src/mcp/http/asks.ts', "export * from '../sessions/value.ts';\n"],
+  'mcp-sessions': ['src/mcp/sessions/asks.ts', "export * from '../duplex/value.ts';\n"],
   'library-pg': ['src/audit/queries.ts', "import type pg from 'pg';\nexport type Pool = pg.Pool;\n"],
   'library-http-server': ['src/gateway/answers.ts', "import Fastify from 'fastify';\nexport { Fastify };\n"],
   'library-typebox': ['src/mcp/judges.ts', "import { Type } from 'typebox';\nexport { Type };\n"],
@@ -68,6 +77,7 @@ const offences: Readonly<Record<string, readonly [file: string, text: string]>> 
 };
 
 const rooms = ['http', 'gateway', 'auth', 'policy', 'mcp', 'audit', 'storage', 'telemetry', 'config', 'core'];
+const mcpFolders = ['protocol', 'tools', 'credentials', 'duplex', 'stdio', 'http', 'sessions'];
 
 let house: string;
 let violations: readonly Violation[];
@@ -103,9 +113,13 @@ beforeAll(async () => {
   await cp(join(project, 'package.json'), join(house, 'package.json'));
   const value = 'export const value = 1;\nexport type Value = number;\n';
   await Promise.all(
-    ['src/app.ts', 'test/value.ts', 'packages/client/value.ts', ...rooms.map((room) => `src/${room}/value.ts`)].map(
-      (path) => write(path, value),
-    ),
+    [
+      'src/app.ts',
+      'test/value.ts',
+      'packages/client/value.ts',
+      ...rooms.map((room) => `src/${room}/value.ts`),
+      ...mcpFolders.map((folder) => `src/mcp/${folder}/value.ts`),
+    ].map((path) => write(path, value)),
   );
   await write('src/policy/other.ts', "import type { Mine } from './circle.ts';\nexport type Own = Mine;\n");
   await Promise.all(Object.values(offences).map(([path, text]) => write(path, text)));

@@ -5,7 +5,7 @@ import { bounds } from '../../src/config/bounds.ts';
 import { type DecodedCapability, decodeCapability } from '../../src/core/capability-claims.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { isDenial } from '../../src/core/denial.ts';
-import { createArgumentSchemas } from '../../src/mcp/argument-schema.ts';
+import { createArgumentSchemas } from '../../src/mcp/tools/argument-schema.ts';
 import { describeToken, type LinkDescription, type TokenDescription } from '../../src/policy/describe-capability.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 

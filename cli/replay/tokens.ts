@@ -5,7 +5,7 @@ import { type VerifiedCapability, verifyCapability } from '../../src/core/capabi
 import { isDenial } from '../../src/core/denial.ts';
 import { didSet } from '../../src/core/did.ts';
 import { describeError } from '../../src/core/errors.ts';
-import { createArgumentSchemas } from '../../src/mcp/argument-schema.ts';
+import { createArgumentSchemas } from '../../src/mcp/tools/argument-schema.ts';
 import { type Authority, compileAuthority } from '../../src/policy/authority.ts';
 import { readToken } from '../commands/inspect.ts';
 import { UsageError } from '../usage-error.ts';

@@ -10,7 +10,7 @@ import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { TakeCharges } from '../core/limit.ts';
 import type { KnownTool, KnownToolOf } from '../core/tool-class.ts';
-import { contradictingMirror } from '../mcp/mirror-headers.ts';
+import { contradictingMirror } from '../mcp/protocol/mirror-headers.ts';
 import type { CatalogTool, McpServer } from '../mcp/registry.ts';
 import { constraintDenial } from '../policy/constraints.ts';
 import { type Allowed, decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';

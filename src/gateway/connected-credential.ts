@@ -10,10 +10,15 @@ import type { McpServerSpec } from '../core/mcp-server.ts';
 import { tokenPurpose } from '../core/server-auth.ts';
 import { SingleFlight } from '../core/single-flight.ts';
 import type { ConnectionKey } from '../core/upstream-connection.ts';
+import {
+  type CredentialContext,
+  credentialFault,
+  oauthClientOf,
+  usableUntil,
+} from '../mcp/credentials/fetched-credential.ts';
+import { type GrantedTokens, OAuthFault, requestTokens } from '../mcp/credentials/oauth-client.ts';
+import { credentialError, type UpstreamCredential } from '../mcp/credentials/upstream-credential.ts';
 import type { Deadline } from '../mcp/deadline.ts';
-import { type CredentialContext, credentialFault, oauthClientOf, usableUntil } from '../mcp/fetched-credential.ts';
-import { type GrantedTokens, OAuthFault, requestTokens } from '../mcp/oauth-client.ts';
-import { credentialError, type UpstreamCredential } from '../mcp/upstream-credential.ts';
 import type { ConnectionStore, StoredConnection } from '../storage/upstream-connections.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import type { ConnectionVault, UserTokens } from './connection-vault.ts';

@@ -8,7 +8,7 @@ import { TalosError } from '../core/errors.ts';
 import type { KeyRing } from '../core/key-ring.ts';
 import { openFor, sealFor } from '../core/purpose-envelope.ts';
 import type { ConnectionKey, SealedConnection } from '../core/upstream-connection.ts';
-import type { AuthorizationServer } from '../mcp/oauth-discovery.ts';
+import type { AuthorizationServer } from '../mcp/credentials/oauth-discovery.ts';
 
 /** Tokens, and where they came from: a refresh token goes back there and nowhere else. */
 export interface UserTokens {

@@ -1,6 +1,6 @@
 /** What goes along with a request to a tool server, and by which way: the same for tool calls and all else. */
 import type { JsonObject } from '../core/json.ts';
-import { type ClientHello, canBeAsked, type Peer } from '../mcp/peer.ts';
+import { type ClientHello, canBeAsked, type Peer } from '../mcp/protocol/peer.ts';
 import type { McpServer } from '../mcp/registry.ts';
 import type { Asked } from '../mcp/upstream-call.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';

@@ -12,7 +12,7 @@ import { recordName } from '../core/record-name.ts';
 import { surfaceHttp } from '../core/surface-http.ts';
 import type { PinMode, ToolPin } from '../core/tool-pin.ts';
 import type { CatalogTool } from '../mcp/registry.ts';
-import { definitionText } from '../mcp/tool-definition.ts';
+import { definitionText } from '../mcp/tools/tool-definition.ts';
 import type { ChangeLock } from '../storage/change-lock.ts';
 import type { ToolPinStore } from '../storage/tool-pins.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';

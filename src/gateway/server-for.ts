@@ -9,9 +9,9 @@ import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { BearerPrincipal } from '../core/principal.ts';
 import { needsUser } from '../core/server-auth.ts';
 import type { ConnectionKey } from '../core/upstream-connection.ts';
-import type { CredentialedServers } from '../mcp/credentialed-servers.ts';
+import type { CredentialedServers } from '../mcp/credentials/credentialed-servers.ts';
+import { type CallerToken, credentialError, type UpstreamCredential } from '../mcp/credentials/upstream-credential.ts';
 import { type McpServer, type Registry, serverNotFound } from '../mcp/registry.ts';
-import { type CallerToken, credentialError, type UpstreamCredential } from '../mcp/upstream-credential.ts';
 import type { Caller } from './caller.ts';
 import { accountKey } from './native/caller-watch.ts';
 

@@ -11,7 +11,7 @@ import { sha256Hex } from '../core/hash.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { PinState, ToolPin } from '../core/tool-pin.ts';
 import type { CatalogTool } from '../mcp/registry.ts';
-import { schemaHash } from '../mcp/tool-definition.ts';
+import { schemaHash } from '../mcp/tools/tool-definition.ts';
 import { openPinBook } from '../policy/pin-book.ts';
 import type { ChangeLock } from '../storage/change-lock.ts';
 import type { KnownPin, ToolPinStore } from '../storage/tool-pins.ts';

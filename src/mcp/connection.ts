@@ -3,13 +3,13 @@ import type { Clock } from '../core/clock.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
+import type { UpstreamCredential } from './credentials/upstream-credential.ts';
+import type { SecretOf } from './credentials/upstream-secrets.ts';
 import type { Deadline } from './deadline.ts';
-import type { ServerHello } from './hello.ts';
-import type { RpcAnswer } from './json-rpc.ts';
 import type { McpBounds } from './mcp-bounds.ts';
-import type { ClientHello, Peer } from './peer.ts';
-import type { UpstreamCredential } from './upstream-credential.ts';
-import type { SecretOf } from './upstream-secrets.ts';
+import type { ServerHello } from './protocol/hello.ts';
+import type { RpcAnswer } from './protocol/json-rpc.ts';
+import type { ClientHello, Peer } from './protocol/peer.ts';
 import type { Listening, ListenOptions, SessionOptions } from './upstream-session.ts';
 
 export interface RpcRequest {

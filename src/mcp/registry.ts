@@ -8,17 +8,17 @@ import { describeError, TalosError } from '../core/errors.ts';
 import { type McpServerSpec, specProblems, withoutCredentials } from '../core/mcp-server.ts';
 import { type AuthType, needsUser } from '../core/server-auth.ts';
 import type { Log } from '../telemetry/telemetry.ts';
-import type { CatalogTool } from './catalog.ts';
-import type { HealthState } from './circuit.ts';
-import { InputValidators } from './input-validator.ts';
+import { sharedCredential, type UpstreamCredential } from './credentials/upstream-credential.ts';
+import type { SecretOf } from './credentials/upstream-secrets.ts';
 import { type McpBounds, mcpBounds } from './mcp-bounds.ts';
+import type { HealthState } from './resilience/circuit.ts';
 import { McpServer, type McpServerOptions } from './server.ts';
 import { type ServerTest, testServer } from './server-test.ts';
-import { sharedCredential, type UpstreamCredential } from './upstream-credential.ts';
-import type { SecretOf } from './upstream-secrets.ts';
+import type { CatalogTool } from './tools/catalog.ts';
+import { InputValidators } from './tools/input-validator.ts';
 
-export type { CatalogTool } from './catalog.ts';
 export type { McpServer } from './server.ts';
+export type { CatalogTool } from './tools/catalog.ts';
 export type { UpstreamAnswer } from './upstream-call.ts';
 
 export interface ServerSummary {

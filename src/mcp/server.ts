@@ -7,24 +7,26 @@ import type { Clock } from '../core/clock.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { Log } from '../telemetry/telemetry.ts';
-import { CallQueue } from './call-queue.ts';
-import { Catalog, type CatalogTool } from './catalog.ts';
-import { ChangeListeners } from './change-listeners.ts';
-import { Circuit, type HealthState, type ServerHealth } from './circuit.ts';
 import type { Asking, Connection, ConnectionOptions } from './connection.ts';
-import { contradictsCatalog } from './contradiction.ts';
+import type { UpstreamCredential } from './credentials/upstream-credential.ts';
+import type { SecretOf } from './credentials/upstream-secrets.ts';
 import { Deadline } from './deadline.ts';
-import { DuplexConnection } from './duplex-connection.ts';
-import type { ServerHello } from './hello.ts';
-import { HttpConnection } from './http-connection.ts';
-import type { InputValidators } from './input-validator.ts';
-import type { RpcAnswer } from './json-rpc.ts';
+import { DuplexConnection } from './duplex/connection.ts';
+import { HttpConnection } from './http/connection.ts';
 import type { McpBounds } from './mcp-bounds.ts';
-import { mirrorHeaders } from './mirror-headers.ts';
-import { ServerSessions } from './server-sessions.ts';
-import { stdioWire } from './stdio-wire.ts';
-import type { ToolDefinition } from './tool-definition.ts';
-import { listTools } from './tool-list.ts';
+import type { ServerHello } from './protocol/hello.ts';
+import type { RpcAnswer } from './protocol/json-rpc.ts';
+import { mirrorHeaders } from './protocol/mirror-headers.ts';
+import { CallQueue } from './resilience/call-queue.ts';
+import { Circuit, type HealthState, type ServerHealth } from './resilience/circuit.ts';
+import { ChangeListeners } from './sessions/change-listeners.ts';
+import { ServerSessions } from './sessions/server-sessions.ts';
+import { stdioWire } from './stdio/wire.ts';
+import { Catalog, type CatalogTool } from './tools/catalog.ts';
+import { contradictsCatalog } from './tools/contradiction.ts';
+import type { InputValidators } from './tools/input-validator.ts';
+import type { ToolDefinition } from './tools/tool-definition.ts';
+import { listTools } from './tools/tool-list.ts';
 import {
   type Asked,
   type RelayedRequest,
@@ -32,9 +34,7 @@ import {
   type UpstreamAnswer,
   upstreamAnswer,
 } from './upstream-call.ts';
-import type { UpstreamCredential } from './upstream-credential.ts';
 import { UpstreamError } from './upstream-error.ts';
-import type { SecretOf } from './upstream-secrets.ts';
 import type { Listening, ListenOptions, SessionOptions, UpstreamSession } from './upstream-session.ts';
 
 export interface McpServerOptions {

@@ -1,7 +1,7 @@
 /** What is asked of a tool server, for whom, and what it answers. The same whichever way the server is reached. */
 import type { JsonObject } from '../core/json.ts';
-import type { RpcAnswer, RpcError } from './json-rpc.ts';
-import type { ClientHello, Peer } from './peer.ts';
+import type { RpcAnswer, RpcError } from './protocol/json-rpc.ts';
+import type { ClientHello, Peer } from './protocol/peer.ts';
 import { UpstreamError } from './upstream-error.ts';
 
 /** What every request has, whatever it asks. */

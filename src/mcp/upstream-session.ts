@@ -1,7 +1,7 @@
 /** A client's own session with a tool server, and what a client may listen to without one. */
 import type { JsonObject } from '../core/json.ts';
-import type { ServerHello } from './hello.ts';
-import type { ClientHello, Peer } from './peer.ts';
+import type { ServerHello } from './protocol/hello.ts';
+import type { ClientHello, Peer } from './protocol/peer.ts';
 import type { RelayedRequest, ToolCall, UpstreamAnswer } from './upstream-call.ts';
 
 export interface SessionOptions {

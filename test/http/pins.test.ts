@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { definitionHash } from '../../src/mcp/tool-definition.ts';
+import { definitionHash } from '../../src/mcp/tools/tool-definition.ts';
 import {
   type Answer,
   callTool,

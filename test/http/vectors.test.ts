@@ -12,7 +12,7 @@ import { isDenial } from '../../src/core/denial.ts';
 import { parseDid } from '../../src/core/did.ts';
 import { sha256Hex } from '../../src/core/hash.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
-import { schemaHash } from '../../src/mcp/tool-definition.ts';
+import { schemaHash } from '../../src/mcp/tools/tool-definition.ts';
 import { callTool, startTestGateway, type TestGateway, wallClock } from '../support/gateway.ts';
 import { issuerOfSeed, tokenOfText, tokenWith } from '../support/issuer.ts';
 import { scriptedStdioProgram } from '../support/mcp-processes.ts';

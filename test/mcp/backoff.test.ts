@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Backoff } from '../../src/mcp/backoff.ts';
+import { Backoff } from '../../src/mcp/resilience/backoff.ts';
 
 function backoffAt() {
   const clock = { nowMs: 0, now: () => 0, monotonic: () => clock.nowMs };

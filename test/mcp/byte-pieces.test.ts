@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
-import { BytePieces } from '../../src/mcp/byte-pieces.ts';
+import { BytePieces } from '../../src/mcp/duplex/byte-pieces.ts';
 
 function collectGarbage(): void {
   setFlagsFromString('--expose-gc');

@@ -1,8 +1,8 @@
 /** Who may call a tool server, and who waits: in order, within bounds, and gone when they give up. */
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { CallQueue, type CallQueueOptions } from '../../src/mcp/call-queue.ts';
 import { Deadline } from '../../src/mcp/deadline.ts';
+import { CallQueue, type CallQueueOptions } from '../../src/mcp/resilience/call-queue.ts';
 
 function queueOf(options: Partial<CallQueueOptions> = {}) {
   const load = { inFlight: 0, queued: 0 };

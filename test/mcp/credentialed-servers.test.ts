@@ -1,9 +1,9 @@
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { McpServerSpec } from '../../src/core/mcp-server.ts';
-import { CredentialedServers } from '../../src/mcp/credentialed-servers.ts';
+import { CredentialedServers } from '../../src/mcp/credentials/credentialed-servers.ts';
+import type { UpstreamCredential } from '../../src/mcp/credentials/upstream-credential.ts';
 import type { McpServer } from '../../src/mcp/registry.ts';
-import type { UpstreamCredential } from '../../src/mcp/upstream-credential.ts';
 import { registryOf } from '../support/mcp-registry.ts';
 import { gate, startUpstream } from '../support/upstream.ts';
 

@@ -1,6 +1,6 @@
 import { type LookupAddress, lookup } from 'node:dns';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { isForbiddenAddress, isPublicAddress } from '../../src/mcp/dial.ts';
+import { isForbiddenAddress, isPublicAddress } from '../../src/mcp/network/dial.ts';
 import { call, failureOf, serverOf, textOf } from '../support/mcp-registry.ts';
 import { mcpScript, startScripted } from '../support/mcp-scripted.ts';
 

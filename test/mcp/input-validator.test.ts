@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
-import { InputValidators } from '../../src/mcp/input-validator.ts';
 import { mcpBounds } from '../../src/mcp/mcp-bounds.ts';
-import { schemaHash } from '../../src/mcp/tool-definition.ts';
+import { InputValidators } from '../../src/mcp/tools/input-validator.ts';
+import { schemaHash } from '../../src/mcp/tools/tool-definition.ts';
 
 const shared = new InputValidators(mcpBounds);
 

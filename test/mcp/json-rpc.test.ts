@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { answerOf, MessageFault, readMessage, type Strictness } from '../../src/mcp/json-rpc.ts';
+import { answerOf, MessageFault, readMessage, type Strictness } from '../../src/mcp/protocol/json-rpc.ts';
 
 const raw = Buffer.from('raw');
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { LineFramer, LineTooLong } from '../../src/mcp/line-framer.ts';
+import { LineFramer, LineTooLong } from '../../src/mcp/duplex/line-framer.ts';
 
 function framed(chunks: readonly Buffer[], lineBytesMax = 1_000): string[] {
   const lines: string[] = [];

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { encodeHeaderValue } from '../../src/mcp/era.ts';
-import { contradictingMirror, mirrorHeaders, mirrorsOf } from '../../src/mcp/mirror-headers.ts';
+import { encodeHeaderValue } from '../../src/mcp/protocol/era.ts';
+import { contradictingMirror, mirrorHeaders, mirrorsOf } from '../../src/mcp/protocol/mirror-headers.ts';
 
 function headersFor(properties: JsonObject, args: JsonObject): string[] {
   return mirrorHeaders(mirrorsOf({ type: 'object', properties }), args);

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createGuardedFetcher, type GuardedFetcher } from '../../src/mcp/guarded-fetch.ts';
-import { type OAuthFault, requestTokens, revokeToken } from '../../src/mcp/oauth-client.ts';
-import { readChallenge } from '../../src/mcp/oauth-discovery.ts';
+import { type OAuthFault, requestTokens, revokeToken } from '../../src/mcp/credentials/oauth-client.ts';
+import { readChallenge } from '../../src/mcp/credentials/oauth-discovery.ts';
+import { createGuardedFetcher, type GuardedFetcher } from '../../src/mcp/network/guarded-fetch.ts';
 
 let respond: (response: ServerResponse, body: string, authorization: string | undefined) => void;
 let url: string;

@@ -2,7 +2,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
 import type { McpServerSpec } from '../../src/core/mcp-server.ts';
-import type { PeerReply } from '../../src/mcp/peer.ts';
+import type { PeerReply } from '../../src/mcp/protocol/peer.ts';
 import type { UpstreamAnswer } from '../../src/mcp/upstream-call.ts';
 import { type AskedOfPeer, richClient, testPeer } from '../support/mcp-peer.ts';
 import { failureOf, patience, serverOf, textOf } from '../support/mcp-registry.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { boundedPattern, shapeOf } from '../../src/mcp/schema-pattern.ts';
+import { boundedPattern, shapeOf } from '../../src/mcp/tools/schema-pattern.ts';
 
 describe('shapeOf', () => {
   it.each([

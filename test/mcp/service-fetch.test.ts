@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, describe, expect, it } from 'vitest';
-import { createServiceFetch, type ServiceFetch } from '../../src/mcp/service-fetch.ts';
+import { createServiceFetch, type ServiceFetch } from '../../src/mcp/network/service-fetch.ts';
 
 const services: ServiceFetch = createServiceFetch({ connectTimeoutMs: 2_000 });
 afterAll(() => services.close());

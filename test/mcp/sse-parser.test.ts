@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { LineTooLong } from '../../src/mcp/line-framer.ts';
-import { SseParser } from '../../src/mcp/sse-parser.ts';
+import { LineTooLong } from '../../src/mcp/duplex/line-framer.ts';
+import { SseParser } from '../../src/mcp/http/sse-parser.ts';
 
 function parsed(chunks: readonly (string | Buffer)[], eventBytesMax = 1_000) {
   const events: { type: string; data: string }[] = [];

@@ -1,6 +1,6 @@
 /** Work that is ended when it has had its time, and begun anew when the time went to others. */
 import { describe, expect, it } from 'vitest';
-import { TimeLimitPassed, withinTime } from '../../src/mcp/time-limit.ts';
+import { TimeLimitPassed, withinTime } from '../../src/mcp/tools/time-limit.ts';
 
 function busy(ms: number): void {
   const until = performance.now() + ms;

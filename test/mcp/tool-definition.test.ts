@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { definitionHash, schemaHash } from '../../src/mcp/tool-definition.ts';
+import { definitionHash, schemaHash } from '../../src/mcp/tools/tool-definition.ts';
 import { describeVectors, vector } from '../support/vectors.ts';
 
 interface SchemaVector {

@@ -3,7 +3,7 @@ import type { Clock } from '../../src/core/clock.ts';
 import { isDenial } from '../../src/core/denial.ts';
 import { didSet } from '../../src/core/did.ts';
 import type { JsonObject } from '../../src/core/json.ts';
-import { createArgumentSchemas } from '../../src/mcp/argument-schema.ts';
+import { createArgumentSchemas } from '../../src/mcp/tools/argument-schema.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import { CapabilityVerifier, type CapabilityVerifierOptions } from '../../src/policy/capability-verifier.ts';
 import { testNowSec, tokenWith, trustedIssuer } from './issuer.ts';

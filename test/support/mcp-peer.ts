@@ -1,6 +1,6 @@
 /** A client behind a request, as a test plays it: it keeps what it is told and asked, and answers as it is told to. */
 import type { JsonObject } from '../../src/core/json.ts';
-import type { Peer, PeerReply } from '../../src/mcp/peer.ts';
+import type { Peer, PeerReply } from '../../src/mcp/protocol/peer.ts';
 
 export interface AskedOfPeer {
   readonly method: string;

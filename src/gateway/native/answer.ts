@@ -1,8 +1,8 @@
 /** What a request of MCP came to, as its client reads it: the JSON-RPC response in the client's era, and the status beside it. */
 import type { TalosError } from '../../core/errors.ts';
 import type { JsonObject, JsonValue } from '../../core/json.ts';
-import type { Inbound, RpcId } from '../../mcp/inbound.ts';
-import { rpcCodes } from '../../mcp/json-rpc.ts';
+import type { Inbound, RpcId } from '../../mcp/protocol/inbound.ts';
+import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
 import type { RequestFacts } from '../caller.ts';
 
 export type RpcRequest = Extract<Inbound, { kind: 'request' }>;

@@ -1,7 +1,7 @@
 /** What servers have asked the client of one session and wait for, by ids of our own: an answer counts once, and only here. */
 import type { JsonObject } from '../../core/json.ts';
-import type { RpcId } from '../../mcp/inbound.ts';
-import type { PeerReply } from '../../mcp/peer.ts';
+import type { RpcId } from '../../mcp/protocol/inbound.ts';
+import type { PeerReply } from '../../mcp/protocol/peer.ts';
 
 interface Waiting {
   readonly settle: (reply: PeerReply | undefined) => void;

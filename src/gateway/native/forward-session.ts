@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../../core/clock.ts';
 import { signVoucher, type VouchedRequest, type Voucher } from '../../core/gateway-key.ts';
-import type { GatewayAnswer, GatewayRelay, GatewayRequest } from '../../mcp/gateway-relay.ts';
+import type { GatewayAnswer, GatewayRelay, GatewayRequest } from '../../mcp/network/gateway-relay.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Owner, SessionDirectory } from './session-directory.ts';
 

@@ -1,6 +1,6 @@
 /** One connection of the transport before Streamable HTTP: its stream, and the session that was opened in it. */
 import { bounds } from '../../config/bounds.ts';
-import { rpcCodes } from '../../mcp/json-rpc.ts';
+import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
 import type { Caller, RequestFacts } from '../caller.ts';
 import type { NativeAnswer } from './answer.ts';
 import { accountKey } from './caller-watch.ts';

@@ -5,8 +5,8 @@
  */
 import { bounds } from '../../config/bounds.ts';
 import { describeError, TalosError } from '../../core/errors.ts';
-import { readInbound } from '../../mcp/inbound.ts';
-import { rpcCodes } from '../../mcp/json-rpc.ts';
+import { readInbound } from '../../mcp/protocol/inbound.ts';
+import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
 import { decideReach, type PolicyMode } from '../../policy/decide.ts';
 import type { Log } from '../../telemetry/telemetry.ts';
 import type { Caller } from '../caller.ts';

@@ -1,8 +1,8 @@
 /** The methods of MCP as the native endpoint serves them, each by the corridor of its REST twin. */
 import { TalosError } from '../../core/errors.ts';
 import { isJsonObject, type JsonObject } from '../../core/json.ts';
-import { clientHello, servedVersions, sessionVersions } from '../../mcp/inbound.ts';
-import { rpcCodes } from '../../mcp/json-rpc.ts';
+import { clientHello, servedVersions, sessionVersions } from '../../mcp/protocol/inbound.ts';
+import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
 import type { PolicyMode } from '../../policy/decide.ts';
 import type { CallInput } from '../call-input.ts';
 import type { CallTool, ToolCallAnswer } from '../call-tool.ts';

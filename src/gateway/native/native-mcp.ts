@@ -6,8 +6,8 @@
 import { TalosError } from '../../core/errors.ts';
 import type { JsonValue } from '../../core/json.ts';
 import type { SurfaceId } from '../../core/surfaces.ts';
-import { type Inbound, type InboundHeaders, readInbound } from '../../mcp/inbound.ts';
-import { rpcCodes } from '../../mcp/json-rpc.ts';
+import { type Inbound, type InboundHeaders, readInbound } from '../../mcp/protocol/inbound.ts';
+import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
 import type { Caller, RequestFacts } from '../caller.ts';
 import type { Refuse } from '../refusal.ts';
 import {

@@ -3,7 +3,7 @@
  * use, and of nothing else.
  */
 import type { JsonObject } from '../../core/json.ts';
-import type { ClientHello, Peer } from '../../mcp/peer.ts';
+import type { ClientHello, Peer } from '../../mcp/protocol/peer.ts';
 import type { McpServer } from '../../mcp/registry.ts';
 import type { PolicyMode } from '../../policy/decide.ts';
 import type { Caller, RequestFacts } from '../caller.ts';

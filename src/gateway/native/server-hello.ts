@@ -2,8 +2,8 @@
 import { type Denial, deny } from '../../core/denial.ts';
 import { TalosError } from '../../core/errors.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.ts';
-import { onlyTools, type ServerHello } from '../../mcp/hello.ts';
-import type { InboundEra } from '../../mcp/inbound.ts';
+import { onlyTools, type ServerHello } from '../../mcp/protocol/hello.ts';
+import type { InboundEra } from '../../mcp/protocol/inbound.ts';
 import { decideReach, type PolicyMode } from '../../policy/decide.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Caller, RequestFacts } from '../caller.ts';

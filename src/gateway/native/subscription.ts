@@ -1,7 +1,7 @@
 /** One client that listens without a session: acknowledged first, then told, until it is over for one reason or another. */
 import { bounds } from '../../config/bounds.ts';
 import { isJsonObject, type JsonObject } from '../../core/json.ts';
-import type { RpcId } from '../../mcp/inbound.ts';
+import type { RpcId } from '../../mcp/protocol/inbound.ts';
 import type { Caller } from '../caller.ts';
 import { type CallerEnd, isSameCaller, type Watched } from './caller-watch.ts';
 import { isAskedFor, type ListenFilter } from './listen-filter.ts';

@@ -1,5 +1,5 @@
 /** A request to the native endpoint, whose it is, and the way back to its client. */
-import type { InboundHeaders } from '../../mcp/inbound.ts';
+import type { InboundHeaders } from '../../mcp/protocol/inbound.ts';
 import type { Caller, RequestFacts } from '../caller.ts';
 import type { EventSink } from './event-sink.ts';
 import type { Reply } from './reply.ts';
