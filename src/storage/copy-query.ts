@@ -11,7 +11,7 @@ interface Wire {
   endCopyFrom(): void;
 }
 
-type Callback = (error: Error | null, result: unknown) => void;
+type Callback = (error: Error | null, results: pg.QueryResult[]) => void;
 
 // @types/pg knows the class but not that it takes a callback and can be submitted.
 const Query = pg.Query as unknown as new (text: string, values: undefined, callback: Callback) => object;
@@ -39,11 +39,14 @@ class CopyQuery extends Query {
   handleCopyInResponse(): void {}
 }
 
-/** Runs `text` with `rows` (COPY text format) as its input. Rejects with the server's or the connection's error. */
-export function copyQuery(client: pg.Client, text: string, rows: Buffer): Promise<void> {
+/**
+ * Runs `text` with `rows` (COPY text format) as its input. Resolves with the result of each statement; rejects with the
+ * server's or the connection's error.
+ */
+export function copyQuery(client: pg.Client, text: string, rows: Buffer): Promise<pg.QueryResult[]> {
   return new Promise((resolve, reject) => {
-    const query = new CopyQuery(text, rows, (error) =>
-      error === null || error === undefined ? resolve() : reject(error),
+    const query = new CopyQuery(text, rows, (error, results) =>
+      error === null || error === undefined ? resolve(results) : reject(error),
     );
     client.query(query as unknown as pg.Submittable);
   });

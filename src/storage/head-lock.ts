@@ -19,13 +19,16 @@ export async function lockWatched<T>(
   lock: () => Promise<T>,
   onEnded: (backend: number) => void,
 ): Promise<T> {
-  const watch = new AbortController();
-  const timer = setTimeout(() => void endZombies(address, client, watch.signal, onEnded), bounds.headWaitMs);
+  let watch: AbortController | undefined;
+  const timer = setTimeout(() => {
+    watch = new AbortController();
+    void endZombies(address, client, watch.signal, onEnded);
+  }, bounds.headWaitMs);
   try {
     return await lock();
   } finally {
     clearTimeout(timer);
-    watch.abort();
+    watch?.abort();
   }
 }
 

@@ -72,11 +72,22 @@ export interface ClosedRow {
  * none. It belongs right behind the head's lock: what it closes is undone with the batch.
  */
 export function closeStatement(events: readonly PreparedEvent[]): string {
-  const ids = events.flatMap(({ companions }) => companions?.closesIntent ?? []);
-  if (ids.length === 0) return '';
+  const ids = closedBy(events);
   // They become part of a statement.
   if (!ids.every(isUuidv7)) throw new Error('An intent is named by its event id.');
+  if (ids.length === 0) return '';
   return `DELETE FROM log_intent WHERE intent_id IN (${ids.map((id) => `'${id}'`).join(', ')}) RETURNING intent_id`;
+}
+
+/** The same, failing with a division by zero unless all of them were open. */
+export function closesAll(events: readonly PreparedEvent[]): string {
+  const statement = closeStatement(events);
+  if (statement === '') return '';
+  return `WITH closed AS (${statement}) SELECT 1 / (count(*) = ${closedBy(events).length})::integer FROM closed;`;
+}
+
+function closedBy(events: readonly PreparedEvent[]): string[] {
+  return events.flatMap(({ companions }) => companions?.closesIntent ?? []);
 }
 
 /** The events as they are written: what would close an intent that something else has closed comes too late for that. */

@@ -1,28 +1,35 @@
 /**
- * The log's only writer: one transaction per batch, in two round trips. The first locks the head row, which makes commit
- * order equal to sequence order across all processes; the second copies the rows, moves the head and commits.
+ * The log's only writer: one transaction per batch. The head row's lock makes commit order equal to sequence order across all
+ * processes; with it held, the database's clock gives the time, the head gives sequence and ids. That takes two round trips:
+ * one finds out where the batch goes, one copies the rows, moves the head and commits. A writer that knows where the head is
+ * needs the second one alone (`known-head.ts`).
  *
- * Inside the lock the database's clock gives the time, the head gives sequence and ids. A batch whose commit is in doubt
- * is tried again under the same id and finds itself in `log_writer` if it had been committed.
+ * A batch whose commit is in doubt is tried again under the same id and finds itself in `log_writer` if it had been committed.
  */
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { bounds } from '../config/bounds.ts';
-import { type CommittedEvent, committedEvent, type PreparedEvent, sealEvent } from '../core/audit-event.ts';
-import { CompactRange, leafHash } from '../core/merkle.ts';
-import { type FullTile, type TreeEdge, tileWidth } from '../core/tree-edge.ts';
-import { type IdTick, nextTick, uuidv7 } from '../core/uuidv7.ts';
-import { asWritten, type UsedRow, usedStatement, withinUse } from './capability-use.ts';
-import { companionStatements } from './companions.ts';
-import { copyField, copyQuery } from './copy-query.ts';
+import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
+import type { TreeEdge } from '../core/tree-edge.ts';
+import { asWritten, withinUse } from './capability-use.ts';
+import { copyQuery } from './copy-query.ts';
 import { createClient, type DatabaseAddress, destroyClient, endClient } from './db.ts';
 import { lockWatched, writerName } from './head-lock.ts';
-import { type ClosedRow, closeStatement, disownIntents, settleIntents } from './intents.ts';
-import { projectedKey } from './projected-key.ts';
-import { atPlaces, planBatch, readRecords, type TakenRow, takenStatement } from './reservations.ts';
-import { addToRollups } from './rollups.ts';
-import { tailChannel } from './tail-channel.ts';
-import { insertTiles, readEdge } from './tiles.ts';
+import { closesAll, disownIntents, settleIntents } from './intents.ts';
+import { KnownHead } from './known-head.ts';
+import { type Batch, commitStatements, completesTile, seal } from './log-batch.ts';
+import {
+  headStatements,
+  isHeadElsewhere,
+  type Locked,
+  lockHead,
+  lockKnownHead,
+  serverTime,
+  type WrittenBatch,
+} from './log-head.ts';
+import { atPlaces, isPlain, planBatch, readRecords, type TakenRow } from './reservations.ts';
+import { readEdge } from './tiles.ts';
 
 export interface LogWriter {
   /** Names this writer in the database for as long as the process lives. */
@@ -41,23 +48,6 @@ export interface LogWriter {
   readonly close: () => Promise<void>;
 }
 
-interface Head {
-  readonly nextSeq: number;
-  readonly tick: IdTick;
-  readonly nowMs: number;
-  readonly tree: CompactRange;
-}
-
-interface Batch {
-  readonly rows: Buffer;
-  readonly committed: CommittedEvent[];
-  readonly tick: IdTick;
-  readonly tree: CompactRange;
-  readonly tiles: readonly FullTile[];
-  /** SQL for what commits with the records: their companions and what they add to the statistics. */
-  readonly alongside: string;
-}
-
 /** What a writer remembers between its batches. */
 interface Session {
   readonly writerId: string;
@@ -69,16 +59,18 @@ interface Session {
   sent: string | undefined;
   /** The last batch whose callers were told that it is durable. */
   told: string | undefined;
+  readonly known: KnownHead;
 }
 
 export interface LogWriterOptions {
   /** Told of each connection of another writer that was ended because it was stopped while it held the head. */
   readonly onZombieEnded?: (backend: number) => void;
+  readonly clock?: Clock;
 }
 
 export function createLogWriter(address: DatabaseAddress, options: LogWriterOptions = {}): LogWriter {
-  const { onZombieEnded = () => undefined } = options;
-  const session: Session = { writerId: randomUUID(), edge: undefined, roomUntil: 0, sent: undefined, told: undefined };
+  const { onZombieEnded = () => undefined, clock = systemClock } = options;
+  const session = newSession(clock);
   let client: pg.Client | undefined;
   let isReady = false;
 
@@ -103,16 +95,10 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
     if (broken !== undefined) destroyClient(broken, reason);
   }
 
-  /** Runs `step` with the head locked. Whatever it throws costs the connection. */
-  async function underLock<T>(
-    batchId: string,
-    events: readonly PreparedEvent[],
-    step: (client: pg.Client, locked: Locked) => Promise<T>,
-  ): Promise<T> {
+  /** Whatever `work` throws costs the connection. */
+  async function onConnection<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
     try {
-      const open = await connected();
-      const lock = () => lockHead(open, session, batchId, events);
-      return await step(open, await lockWatched(address, open, lock, onZombieEnded));
+      return await work(await connected());
     } catch (error) {
       // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
       reset(new Error('the batch before failed'));
@@ -120,17 +106,27 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
     }
   }
 
+  const watched = <T>(open: pg.Client, work: () => Promise<T>) => lockWatched(address, open, work, onZombieEnded);
+
+  function lock(open: pg.Client, batchId: string, events: readonly PreparedEvent[]): Promise<Locked> {
+    return watched(open, () => lockHead(open, mustAskLast(session, batchId), events));
+  }
+
   async function append(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
-    const committed = await underLock(batchId, events, (open, locked) =>
-      appendOn(open, session, locked, batchId, events),
-    );
+    const committed = await onConnection(async (open) => {
+      const guess = sealAhead(session, batchId, events);
+      const done = guess && (await watched(open, () => appendAhead(open, session, guess, batchId, events)));
+      return done ?? (await appendOn(open, session, await lock(open, batchId, events), batchId, events));
+    });
     session.told = batchId;
     return committed;
   }
 
   async function find(batchId: string, events: readonly PreparedEvent[]): Promise<CommittedEvent[] | undefined> {
     if (session.sent !== batchId) return undefined;
-    const committed = await underLock(batchId, events, (open, locked) => findOn(open, locked, batchId, events));
+    const committed = await onConnection(async (open) =>
+      findOn(open, await lock(open, batchId, events), batchId, events),
+    );
     if (committed !== undefined) session.told = batchId;
     return committed;
   }
@@ -143,6 +139,22 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
 
   const isConnected = () => client !== undefined && isReady;
   return { writerId: session.writerId, append, find, isConnected, reset, close };
+}
+
+function newSession(clock: Clock): Session {
+  return {
+    writerId: randomUUID(),
+    edge: undefined,
+    roomUntil: 0,
+    sent: undefined,
+    told: undefined,
+    known: new KnownHead(clock),
+  };
+}
+
+/** A batch that its callers know of is not asked after, unless it comes again. */
+function mustAskLast({ sent, told }: Session, batchId: string): boolean {
+  return sent !== told || sent === batchId;
 }
 
 async function prepareSession(client: pg.Client, writerId: string): Promise<void> {
@@ -158,20 +170,50 @@ async function prepareSession(client: pg.Client, writerId: string): Promise<void
      SET tcp_keepalives_count = ${bounds.writerKeepAlivesMax}`,
   );
   await client.query("DELETE FROM log_writer WHERE seen_at < now() - interval '7 days'");
-  await client.query(preparedStatements(writerId));
+  await client.query(headStatements(writerId));
 }
 
-/** What every batch runs, planned once: for a small batch, planning would cost the server more than running it. */
-function preparedStatements(writerId: string): string {
-  return `
-    PREPARE lock_head AS
-      SELECT next_seq, last_ms, last_counter, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms, tree
-        FROM log_head WHERE log_id = 1 FOR UPDATE;
-    PREPARE last_batch AS SELECT batch_id, first_seq, size FROM log_writer WHERE writer_id = '${writerId}';
-    PREPARE note_batch (uuid, bigint, integer) AS
-      INSERT INTO log_writer (writer_id, batch_id, first_seq, size) VALUES ('${writerId}', $1, $2, $3)
-        ON CONFLICT (writer_id) DO UPDATE SET batch_id = excluded.batch_id, first_seq = excluded.first_seq,
-          size = excluded.size, seen_at = now()`;
+/** A batch sealed for the place where the head was left. */
+interface Guess {
+  /** SQL that holds the head if it is still there. */
+  readonly lock: string;
+  readonly batch: Batch;
+  readonly edge: TreeEdge | undefined;
+}
+
+/** Undefined when the head is not known, or when something must be looked up while it is locked. */
+function sealAhead(session: Session, batchId: string, events: readonly PreparedEvent[]): Guess | undefined {
+  const head = session.known.take();
+  if (head === undefined || mustAskLast(session, batchId) || !events.every(isPlain)) return undefined;
+  const edge = session.edge?.size === head.nextSeq ? session.edge : undefined;
+  if (edge === undefined && completesTile(head.nextSeq, events.length)) return undefined;
+  if (head.nextSeq + events.length > session.roomUntil) return undefined;
+  session.edge = undefined;
+  // Sealing moves the tree on.
+  const lock = lockKnownHead(head);
+  return { lock, batch: seal(session.writerId, head, edge, events), edge };
+}
+
+/** One round trip. Undefined when the head is elsewhere, or an intent is not open any more: nothing was written. */
+async function appendAhead(
+  client: pg.Client,
+  session: Session,
+  { lock, batch, edge }: Guess,
+  batchId: string,
+  events: readonly PreparedEvent[],
+): Promise<CommittedEvent[] | undefined> {
+  session.sent = batchId;
+  try {
+    const results = await copyQuery(client, lock + commitStatements(batchId, batch, closesAll(events)), batch.rows);
+    session.known.left({ ...batch.end, nowMs: serverTime(results) });
+  } catch (error) {
+    if (!isHeadElsewhere(error)) throw error;
+    session.known.lost();
+    await client.query('ROLLBACK');
+    return undefined;
+  }
+  session.edge = edge;
+  return batch.committed;
 }
 
 async function appendOn(
@@ -183,6 +225,7 @@ async function appendOn(
 ): Promise<CommittedEvent[]> {
   // The head is locked: no other transaction of this writer can still be committing.
   if (last?.batchId === batchId) return await readBack(client, last, events, taken);
+  session.known.found(head.nextSeq);
   const { writerId } = session;
   const plan = planBatch(events, taken, head.nextSeq, withinUse(used));
   const fresh = settleIntents(plan.fresh, closed);
@@ -195,9 +238,10 @@ async function appendOn(
   const untold = last === undefined || last.batchId === session.told ? '' : disownIntents(writerId, last);
   session.sent = batchId;
   // Nothing is durable yet. A crash here leaves the log as it was.
-  await copyQuery(client, commitStatements(batchId, head, batch, untold), batch.rows);
+  await copyQuery(client, commitStatements(batchId, batch, untold), batch.rows);
   // Rows, tree and head are durable together. A crash here leaves a committed batch that nobody was told of.
   session.edge = edge;
+  session.known.left({ ...batch.end, nowMs: head.nowMs });
   session.roomUntil = roomUntil;
   return plan.places === undefined ? batch.committed : await atPlaces(client, plan.places, batch.committed);
 }
@@ -244,147 +288,5 @@ async function edgeFor(
   added: number,
 ): Promise<TreeEdge | undefined> {
   if (session.edge?.size === nextSeq) return session.edge;
-  const completesTile = Math.floor((nextSeq + added) / tileWidth) > Math.floor(nextSeq / tileWidth);
-  return completesTile ? await readEdge(client, nextSeq) : undefined;
-}
-
-interface HeadRow {
-  readonly next_seq: string;
-  readonly last_ms: string;
-  readonly last_counter: number;
-  readonly now_ms: string;
-  readonly tree: Buffer;
-}
-
-interface WriterRow {
-  readonly batch_id: string;
-  readonly first_seq: string;
-  readonly size: number;
-}
-
-interface WrittenBatch {
-  readonly batchId: string;
-  readonly firstSeq: number;
-  readonly size: number;
-}
-
-/** What is known, and stands still, while the head is locked. */
-interface Locked {
-  readonly head: Head;
-  /** This writer's last batch, when there may be one that was committed and nobody was told of. */
-  readonly last: WrittenBatch | undefined;
-  /** The keys of the events that are taken. */
-  readonly taken: readonly TakenRow[];
-  /** The intents that were open until now, of those that the events are to close. */
-  readonly closed: readonly ClosedRow[];
-  /** The counters of the capabilities that the events spend. */
-  readonly used: readonly UsedRow[];
-}
-
-async function lockHead(
-  client: pg.Client,
-  session: Session,
-  batchId: string,
-  events: readonly PreparedEvent[],
-): Promise<Locked> {
-  // A batch that its callers know of is not asked after, unless it comes again.
-  const asksLast = session.sent !== session.told || session.sent === batchId;
-  const [head, last, taken, closed, used] = await inOneMessage(client, [
-    'EXECUTE lock_head',
-    asksLast ? 'EXECUTE last_batch' : '',
-    takenStatement(events),
-    closeStatement(events),
-    usedStatement(events),
-  ]);
-  const row = head?.[0] as HeadRow | undefined;
-  if (row === undefined) throw new Error('The log has no head row: the database is not a migrated gateway database.');
-  return {
-    head: headOf(row),
-    last: writtenBatch(last?.[0] as WriterRow | undefined),
-    taken: (taken ?? []) as TakenRow[],
-    closed: (closed ?? []) as ClosedRow[],
-    used: (used ?? []) as UsedRow[],
-  };
-}
-
-/** Begins a transaction and runs the statements in it, in one round trip. The rows of each; none of an empty one. */
-async function inOneMessage(client: pg.Client, statements: readonly string[]): Promise<unknown[][]> {
-  const asked = statements.filter((statement) => statement !== '');
-  const [, ...results] = (await client.query(['BEGIN', ...asked].join('; '))) as unknown as pg.QueryResult[];
-  return statements.map((statement) => (statement === '' ? [] : (results.shift()?.rows ?? [])));
-}
-
-function headOf(row: HeadRow): Head {
-  const nextSeq = Number(row.next_seq);
-  return {
-    nextSeq,
-    tick: { ms: Number(row.last_ms), counter: row.last_counter },
-    nowMs: Number(row.now_ms),
-    tree: CompactRange.parse(nextSeq, row.tree),
-  };
-}
-
-function writtenBatch(row: WriterRow | undefined): WrittenBatch | undefined {
-  if (row === undefined) return undefined;
-  return { batchId: row.batch_id, firstSeq: Number(row.first_seq), size: row.size };
-}
-
-/** Gives each event its place: sequence, id and time, canonical bytes, leaf. */
-function seal(writerId: string, head: Head, edge: TreeEdge | undefined, events: readonly PreparedEvent[]): Batch {
-  const { tree } = head;
-  const committed: CommittedEvent[] = [];
-  const tiles: FullTile[] = [];
-  let { tick } = head;
-  let rows = '';
-  for (const event of events) {
-    tick = nextTick(tick, head.nowMs);
-    const eventId = uuidv7(tick);
-    const canon = sealEvent(event, eventId, tick.ms);
-    const leaf = leafHash(canon);
-    const seq = head.nextSeq + committed.length;
-    tree.append(leaf);
-    if (edge !== undefined) tiles.push(...edge.append(leaf));
-    rows += copyRow(seq, eventId, tick.ms, event, leaf, canon);
-    committed.push(committedEvent(seq, eventId, canon));
-  }
-  return {
-    rows: Buffer.from(rows, 'utf8'),
-    committed,
-    tick,
-    tree,
-    tiles,
-    alongside: companionStatements(writerId, events, committed) + addToRollups(events, committed),
-  };
-}
-
-const columns =
-  'seq, event_id, ts, outcome, surface_id, team_id, agent_id, session_id, correlation_id, event_type, server_id, tool, is_intent, leaf_hash, canon, details';
-
-function copyRow(seq: number, eventId: string, ms: number, event: PreparedEvent, leaf: Buffer, canon: string): string {
-  const { keys } = event;
-  return (
-    `${seq}\t${eventId}\t${new Date(ms).toISOString()}\t${keys.outcome}\t${keyField(keys.surfaceId)}` +
-    `\t${keyField(keys.teamId)}\t${keyField(keys.agentId)}\t${keyField(keys.sessionId)}` +
-    `\t${keyField(keys.correlationId)}\t${keyField(keys.eventType)}\t${keyField(keys.serverId)}\t${keyField(keys.tool)}\t${!event.isCounted}` +
-    `\t\\\\x${leaf.toString('hex')}\t${copyField(canon)}\t${copyField(event.details)}\n`
-  );
-}
-
-function keyField(key: string | null): string {
-  return copyField(key === null ? null : projectedKey(key));
-}
-
-function commitStatements(batchId: string, head: Head, batch: Batch, untold: string): string {
-  const { committed, tick, tree, tiles } = batch;
-  const size = committed.length;
-  const edge = `\\x${tree.serialize().toString('hex')} \\x${tree.root().toString('hex')}`;
-  // The head moves when the rows are in: a trigger takes it from here and checks that they lead to it.
-  return `SET LOCAL talos.head = '${head.nextSeq + size} ${tick.ms} ${tick.counter} ${edge}';
-    COPY audit_event (${columns}) FROM STDIN;
-    EXECUTE note_batch ('${batchId}', ${head.nextSeq}, ${size});
-    ${insertTiles(tiles)}
-    ${untold}
-    ${batch.alongside}
-    ${size === 0 ? '' : `NOTIFY ${tailChannel};`}
-    COMMIT`;
+  return completesTile(nextSeq, added) ? await readEdge(client, nextSeq) : undefined;
 }

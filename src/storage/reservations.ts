@@ -51,6 +51,11 @@ function reservationsOf(events: readonly PreparedEvent[]): Reservation[] {
   return events.flatMap(({ companions }) => companions?.reserves ?? []);
 }
 
+/** Whether it is written whatever is reserved or spent. */
+export function isPlain({ companions }: PreparedEvent): boolean {
+  return companions?.reserves === undefined && companions?.spends === undefined;
+}
+
 /**
  * Sorts the events into those to write from `firstSeq` on, those whose key is taken and those not admitted. Of a batch that was written
  * before, with its own first sequence number, the same events are fresh again: their keys stand for exactly the places
@@ -62,8 +67,6 @@ export function planBatch(
   firstSeq: number,
   admits: Admits,
 ): Plan {
-  const isPlain = ({ companions }: PreparedEvent) =>
-    companions?.reserves === undefined && companions?.spends === undefined;
   if (events.every(isPlain)) return { fresh: events, places: undefined };
   const taken = takenKeys(rows);
   const fresh: PreparedEvent[] = [];

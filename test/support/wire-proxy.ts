@@ -233,8 +233,11 @@ class WireLink implements Link {
   }
 }
 
+// With the head that the writer left, it is locked by the same message.
+const copies = /^(?:BEGIN; EXECUTE lock_known_head .*; )?SET LOCAL talos\.head/;
+
 const queries: readonly (readonly [Step, RegExp])[] = [
-  ['commit', /^SET LOCAL talos\.head/],
+  ['commit', copies],
   ['durability', /set_config\('synchronous_commit'/],
   ['limits', /^SET idle_in_transaction/],
   ['tidy', /^DELETE FROM log_writer/],
@@ -247,8 +250,7 @@ const queries: readonly (readonly [Step, RegExp])[] = [
 ];
 
 function isCopy(data: Buffer): boolean {
-  const start = 'SET LOCAL talos.head';
-  return data.subarray(5, 5 + start.length).toString('latin1') === start;
+  return copies.test(data.subarray(5, 4_096).toString('latin1'));
 }
 
 function messageEnd(data: Buffer, from: number): number | undefined {
