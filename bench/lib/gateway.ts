@@ -75,13 +75,13 @@ function profileFlags(folder: string | undefined): string[] {
   return folder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${folder}`];
 }
 
-/** The built gateway, unless the source is newer. */
+/** The built gateway, which is what people run. Throws when there is none, or when it is older than the source. */
 export function gatewayProgram(): string {
   const built = `${root}dist/src/main.js`;
-  if (!existsSync(built)) return `${root}src/main.ts`;
-  const builtAtMs = statSync(built).mtimeMs;
+  const builtAtMs = existsSync(built) ? statSync(built).mtimeMs : Number.NEGATIVE_INFINITY;
   const isStale = globSync('src/**/*.ts', { cwd: root }).some((file) => statSync(root + file).mtimeMs > builtAtMs);
-  return isStale ? `${root}src/main.ts` : built;
+  if (isStale) throw new Error('The build is older than the source: npm run build');
+  return built;
 }
 
 function registryIn(folder: string): string {
