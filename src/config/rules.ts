@@ -34,6 +34,7 @@ const rules: readonly Rule[] = [
   { needs: ['tlsCertFile', 'tlsKeyFile'], check: pairTlsFiles },
   { needs: ['mode', 'requireCapability'], check: keepCapabilities },
   { needs: ['mode', 'trustedIssuers'], check: missIssuers },
+  { needs: ['publicUrl'], check: missOwnAddress },
   { needs: ['mode', 'auditIpHmacKey', 'auditIpHmacKeyId'], check: checkIpKey },
   { needs: ['mode', 'apiKeyPepper'], check: checkPepper },
   { needs: ['mode', 'oidcIssuer', 'oidcAudience', 'oidcJwksUrl'], check: checkOidc },
@@ -144,6 +145,17 @@ function keepCapabilities(context: RuleContext, findings: Findings): void {
 function missIssuers({ values }: RuleContext, findings: Findings): void {
   if (values.mode === 'development' || values.trustedIssuers.length > 0) return;
   findings.warn('TALOS_TRUSTED_ISSUERS is empty, so no capability is valid and every call is denied.');
+}
+
+/** Users are sent back to the gateway, and to an address that a request names they must not be. */
+function missOwnAddress({ values, servers }: RuleContext, findings: Findings): void {
+  if (values.publicUrl !== undefined) return;
+  const nameless = servers.servers.filter(({ auth }) => auth?.type === 'oauth' && auth.clientId === undefined);
+  const [first] = nameless;
+  if (first === undefined) return;
+  findings.warn(
+    `Nobody can connect an account at ${first.id}: its auth has no client_id, and without TALOS_PUBLIC_URL the gateway cannot make itself known to an authorization server.`,
+  );
 }
 
 function checkIpKey(context: RuleContext, findings: Findings): void {

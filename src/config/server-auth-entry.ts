@@ -1,5 +1,5 @@
 /** `auth` of a server's entry: how the gateway gets the token that it shows to the server. */
-import { authTypes, type ServerAuth, subjectTokenTypes } from '../core/server-auth.ts';
+import { authTypes, registrationWays, type ServerAuth, subjectTokenTypes } from '../core/server-auth.ts';
 import { isMap } from './config-file.ts';
 import { suggest } from './nearest.ts';
 import { type Parsed, type Parser, parseHttpUrl, parseList, parseText } from './parse.ts';
@@ -18,6 +18,9 @@ const parseScope: Parser<string> = (raw) =>
     ? { ok: true, value: raw }
     : { ok: false, problem: 'must hold words without blanks, quotes and backslashes' };
 
+/** Said, unless it is `false`. */
+const parseResource: Parser<string | false> = (raw) => (raw === false ? { ok: true, value: raw } : parseHttpUrl(raw));
+
 interface Field {
   readonly to: keyof ServerAuth;
   readonly parse: Parser<unknown>;
@@ -26,13 +29,14 @@ interface Field {
 const fields: Readonly<Record<string, Field>> = {
   type: { to: 'type', parse: oneOf(authTypes) },
   client_id: { to: 'clientId', parse: parseText },
+  registration: { to: 'registration', parse: oneOf(registrationWays) },
   client_auth: { to: 'clientAuth', parse: oneOf(['basic', 'post']) },
   token_url: { to: 'tokenUrl', parse: parseHttpUrl },
   authorization_url: { to: 'authorizationUrl', parse: parseHttpUrl },
   revocation_url: { to: 'revocationUrl', parse: parseHttpUrl },
   issuer: { to: 'issuer', parse: parseHttpUrl },
   scopes: { to: 'scopes', parse: parseList(parseScope) },
-  resource: { to: 'resource', parse: parseHttpUrl },
+  resource: { to: 'resource', parse: parseResource },
   audience: { to: 'audience', parse: parseText },
   subject_token_type: { to: 'subjectTokenType', parse: oneOf(subjectTokenTypes) },
 };
@@ -52,9 +56,7 @@ export function parseServerAuth(parseSecret: Parser<string>): Parser<ServerAuth>
       if (key === 'client_secret') draft.secrets = secretRecord({ client_secret: String(parsed.value) });
       else draft[fields[key]?.to ?? 'type'] = parsed.value;
     }
-    if (draft.type === undefined || draft.clientId === undefined) {
-      return { ok: false, problem: 'needs a type and a client_id' };
-    }
+    if (draft.type === undefined) return { ok: false, problem: 'needs a type' };
     // Each field came from its own parser, so the draft has the types of the specification.
     return { ok: true, value: draft as unknown as ServerAuth };
   };

@@ -12,9 +12,16 @@ export type AuthType = (typeof authTypes)[number];
 
 export const subjectTokenTypes = ['access_token', 'id_token', 'jwt'] as const;
 
+/** How the gateway becomes a client by itself: by the document that it publishes of itself, or by RFC 7591. */
+export const registrationWays = ['document', 'dynamic'] as const;
+export type RegistrationWay = (typeof registrationWays)[number];
+
 export interface ServerAuth {
   readonly type: AuthType;
-  readonly clientId: string;
+  /** Absent where the gateway makes itself known to the authorization server: for `oauth` alone. */
+  readonly clientId?: string;
+  /** The one way there is then; absent means the first that the authorization server takes. */
+  readonly registration?: RegistrationWay;
   /** The client secret under its name, which may refer to a secret of the store; absent for a public client. */
   readonly secrets?: Readonly<Record<'client_secret', string>>;
   /** How the client shows its secret; absent means `basic`, or what the metadata of the authorization server says. */
@@ -26,8 +33,8 @@ export interface ServerAuth {
   readonly issuer?: string;
   /** Absent means what the server's metadata asks for. */
   readonly scopes?: readonly string[];
-  /** What the token is for (RFC 8707); absent means the server's own address. */
-  readonly resource?: string;
+  /** What the token is for (RFC 8707); absent means the server's own address, and false that it is not said. */
+  readonly resource?: string | false;
   readonly audience?: string;
   readonly subjectTokenType?: (typeof subjectTokenTypes)[number];
 }
@@ -35,12 +42,13 @@ export interface ServerAuth {
 type AuthKey = Exclude<keyof ServerAuth, 'type' | 'clientId' | 'secrets' | 'clientAuth' | 'scopes' | 'resource'>;
 
 const keysOfType: Readonly<Record<AuthType, readonly AuthKey[]>> = {
-  oauth: ['tokenUrl', 'authorizationUrl', 'revocationUrl', 'issuer'],
+  oauth: ['registration', 'tokenUrl', 'authorizationUrl', 'revocationUrl', 'issuer'],
   token_exchange: ['tokenUrl', 'audience', 'subjectTokenType'],
   client_credentials: ['tokenUrl', 'audience'],
 };
 
 const shownKeys: Readonly<Record<AuthKey, string>> = {
+  registration: 'registration',
   tokenUrl: 'token_url',
   authorizationUrl: 'authorization_url',
   revocationUrl: 'revocation_url',
@@ -56,12 +64,13 @@ export function needsUser({ auth }: { readonly auth?: ServerAuth }): boolean {
 
 /** What is wrong, one sentence each; empty when nothing is. */
 export function authProblems(auth: ServerAuth): string[] {
-  const { type, secrets, tokenUrl, authorizationUrl, issuer } = auth;
+  const { type, secrets, tokenUrl, authorizationUrl, issuer, resource } = auth;
   const allowed = keysOfType[type];
   const foreign = (Object.keys(shownKeys) as AuthKey[]).filter(
     (key) => auth[key] !== undefined && !allowed.includes(key),
   );
   const problems = foreign.map((key) => `auth.${shownKeys[key]} does not go with the type "${type}"`);
+  problems.push(...clientProblems(auth));
   if (type !== 'oauth' && tokenUrl === undefined) problems.push(`auth of the type "${type}" needs a token_url`);
   if (type === 'client_credentials' && secrets === undefined) problems.push('auth needs a client_secret');
   if (type === 'oauth' && (tokenUrl === undefined) !== (authorizationUrl === undefined)) {
@@ -71,11 +80,24 @@ export function authProblems(auth: ServerAuth): string[] {
   if (secrets !== undefined && issuer === undefined && tokenUrl === undefined && type === 'oauth') {
     problems.push('auth with a client_secret needs an issuer, or authorization_url and token_url');
   }
+  // A token for nothing in particular is good elsewhere too, so the tool server must not choose where it is from.
+  if (resource === false && issuer === undefined && tokenUrl === undefined) {
+    problems.push('auth.resource may be false only with an issuer or a token_url');
+  }
   if (issuer !== undefined && URL.parse(issuer)?.search !== '') problems.push('auth.issuer must not have a query');
   if (secrets !== undefined && !areReferencesSound(secrets.client_secret)) {
     problems.push('auth.client_secret names a secret by what cannot be its name');
   }
   return problems;
+}
+
+/** A client that is registered by hand has an id; whoever registers by itself takes what it is given. */
+function clientProblems({ type, clientId, registration, secrets, clientAuth, tokenUrl }: ServerAuth): string[] {
+  if (type !== 'oauth') return clientId === undefined ? [`auth of the type "${type}" needs a client_id`] : [];
+  if (clientId !== undefined)
+    return registration === undefined ? [] : ['auth.registration does not go with a client_id'];
+  const own = [secrets && 'client_secret', clientAuth && 'client_auth', tokenUrl && 'token_url'];
+  return own.filter((key) => key !== undefined).map((key) => `auth.${key} needs a client_id`);
 }
 
 /**

@@ -8,6 +8,10 @@ export interface ConnectionKey {
   readonly teamId: string;
 }
 
+export function isSameConnection(one: ConnectionKey, other: ConnectionKey): boolean {
+  return one.serverId === other.serverId && one.principalId === other.principalId && one.teamId === other.teamId;
+}
+
 export interface SealedConnection extends ConnectionKey {
   /** A UUID, new whenever the user connects. */
   readonly connectionId: string;

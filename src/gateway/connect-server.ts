@@ -11,6 +11,7 @@ import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { BearerPrincipal } from '../core/principal.ts';
 import { tokenPurpose } from '../core/server-auth.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
+import type { ConnectionKey } from '../core/upstream-connection.ts';
 import { serverNotFound } from '../mcp/registry.ts';
 import { decideReach, type PolicyMode } from '../policy/decide.ts';
 import type { ConnectionStore, StoredConnection } from '../storage/upstream-connections.ts';
@@ -81,6 +82,8 @@ export interface ConnectServer {
 export interface ConnectServerOptions extends ConnectionFlowOptions {
   readonly connections: Pick<ConnectionStore, 'find'>;
   readonly consents: Pick<ConsentStore, 'put' | 'find' | 'take'>;
+  /** Told when an account was connected or disconnected. */
+  readonly connectionChanged: (key: ConnectionKey) => void;
   readonly policyMode: PolicyMode;
   readonly take: TakeCharges;
   readonly refuse: Refuse;
@@ -112,7 +115,6 @@ export function createConnectServer(options: ConnectServerOptions): ConnectServe
       const principal = await permitted(options, 'mcp.connections.delete', request);
       const connection = await connections.find(connectionKeyOf(request.serverId, principal));
       if (connection === undefined) throw new TalosError('NOT_FOUND', { message: 'No account is connected.' });
-      const isRevoked = await revokeTokens(options, connection);
       const { eventId } = await options.recorder.record({
         ...connectionDraft(
           'mcp.connections.delete',
@@ -121,7 +123,9 @@ export function createConnectServer(options: ConnectServerOptions): ConnectServe
         ),
         companions: { connections: { kind: 'delete', key: connectionKeyOf(request.serverId, principal) } },
       });
-      return { isRevoked, auditRef: eventId };
+      options.connectionChanged(connectionKeyOf(request.serverId, principal));
+      // Whatever the authorization server says to it, or does not, the user is disconnected here.
+      return { isRevoked: await revokeTokens(options, connection), auditRef: eventId };
     },
     async arrival(returned) {
       const consent = await consents.find(storedStateOf(options, returned), returned.serverId);
@@ -141,6 +145,8 @@ export function createConnectServer(options: ConnectServerOptions): ConnectServe
         ...connectionDraft('mcp.connections.finish', asked, { outcome: 'success', statusCode: 200 }),
         companions: { connections: { kind: 'put', connection } },
       });
+      // What was opened with an account before is not to go on as another one.
+      options.connectionChanged(connection);
       return { ...arrivalOf(options, consent), auditRef: eventId };
     },
   };

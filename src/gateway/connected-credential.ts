@@ -16,16 +16,24 @@ import {
   oauthClientOf,
   usableUntil,
 } from '../mcp/credentials/fetched-credential.ts';
-import { type GrantedTokens, OAuthFault, requestTokens } from '../mcp/credentials/oauth-client.ts';
+import {
+  type GrantedTokens,
+  isUnknownClient,
+  type OAuthClient,
+  OAuthFault,
+  requestTokens,
+} from '../mcp/credentials/oauth-client.ts';
 import { credentialError, type UpstreamCredential } from '../mcp/credentials/upstream-credential.ts';
 import type { Deadline } from '../mcp/deadline.ts';
 import type { ConnectionStore, StoredConnection } from '../storage/upstream-connections.ts';
 import type { Log } from '../telemetry/telemetry.ts';
-import type { ConnectionVault, UserTokens } from './connection-vault.ts';
+import type { ConnectionVault, OwnClient, UserTokens } from './connection-vault.ts';
 
 export interface ConnectedCredentialOptions extends CredentialContext {
   readonly store: Pick<ConnectionStore, 'find' | 'lease' | 'refreshed' | 'release'>;
   readonly vault: Pick<ConnectionVault, 'openTokens' | 'sealTokens'>;
+  /** Told of a client of the gateway's own that the authorization server does not know any more. Never fails. */
+  readonly forget: (client: OwnClient) => Promise<void>;
   /** Told of a connection whose tokens are no good any more. Never fails. */
   readonly onLost: (connection: StoredConnection, reason: string) => void;
   readonly log: Log;
@@ -41,6 +49,7 @@ interface Known {
 
 export class ConnectedCredential implements UpstreamCredential {
   readonly whenRefused = 'CONNECTION_EXPIRED';
+  connectionId: string | undefined;
   readonly #options: ConnectedCredentialOptions;
   readonly #spec: McpServerSpec;
   readonly #key: ConnectionKey;
@@ -100,6 +109,7 @@ export class ConnectedCredential implements UpstreamCredential {
     const before = this.#known;
     const isKnown = before !== undefined && isSameTokens(before.connection, connection);
     const tokens = isKnown ? before.tokens : await vault.openTokens(connection);
+    this.connectionId ??= connection.connectionId;
     this.#known = { connection, tokens, header: `Bearer ${tokens.accessToken}`, readAtMs };
     return this.#known;
   }
@@ -142,20 +152,28 @@ export class ConnectedCredential implements UpstreamCredential {
 
   async #spend({ connection, tokens }: Known, refreshToken: string, leaseId: string): Promise<GrantedTokens> {
     const { store, send, log } = this.#options;
-    const { tokenUrl, clientAuth, resource } = tokens.server;
+    const { tokenUrl, resource } = tokens.server;
     try {
-      const client = await oauthClientOf(this.#spec, this.#options);
+      const client = await clientAt(this.#spec, tokens, this.#options);
       const parameters = { grant_type: 'refresh_token', refresh_token: refreshToken, resource };
-      return await requestTokens(send, tokenUrl, { ...client, clientAuth }, parameters);
+      return await requestTokens(send, tokenUrl, client, parameters);
     } catch (error) {
-      const isLost = error instanceof OAuthFault && error.code === 'invalid_grant';
-      const reason = isLost ? `the refresh was refused: ${error.message}` : undefined;
+      const isForgotten = await this.#isForgotten(error, tokens);
+      const isLost = isForgotten || (error instanceof OAuthFault && error.code === 'invalid_grant');
+      const reason = isLost ? `the refresh was refused: ${describeError(error)}` : undefined;
       await store.release(connection.connectionId, leaseId, reason).catch(() => false);
       log.warn({ server: this.#spec.id, reason: describeError(error) }, 'a user’s token could not be refreshed');
       if (reason === undefined) throw credentialFault(error, this.#spec.id);
       this.#options.onLost(connection, reason);
       throw this.#lost(reason);
     }
+  }
+
+  /** A client that is registered by hand may be set right; tokens of one that was not are nobody's any more. */
+  async #isForgotten(error: unknown, { client }: UserTokens): Promise<boolean> {
+    if (client === undefined || !isUnknownClient(error)) return false;
+    await this.#options.forget(client);
+    return true;
   }
 
   /**
@@ -169,6 +187,7 @@ export class ConnectedCredential implements UpstreamCredential {
       accessToken: granted.accessToken,
       ...(refreshToken === undefined ? {} : { refreshToken }),
       server: tokens.server,
+      ...(tokens.client === undefined ? {} : { client: tokens.client }),
     };
     const refreshed = {
       envelope: await vault.sealTokens(connection, fresh),
@@ -176,7 +195,7 @@ export class ConnectedCredential implements UpstreamCredential {
       isRenewable: refreshToken !== undefined,
       ...expiryOf(granted, clock.now()),
     };
-    const isKept = await patiently(() => store.refreshed(connection.connectionId, leaseId, refreshed));
+    const isKept = await stubbornly(() => store.refreshed(connection.connectionId, leaseId, refreshed));
     if (!isKept) throw credentialError('CONNECTION_REQUIRED', this.#spec.id, 'the user disconnected meanwhile');
     return (await this.#read()).header;
   }
@@ -186,6 +205,15 @@ function isSameTokens(one: StoredConnection, other: StoredConnection): boolean {
   return one.connectionId === other.connectionId && one.version === other.version;
 }
 
+/** The client that tokens were given to, or are about to be: with its secret as it is now. Rejects with `UpstreamError`. */
+export async function clientAt(
+  spec: McpServerSpec,
+  { client, server }: { readonly client?: OwnClient | undefined; readonly server: UserTokens['server'] },
+  context: CredentialContext,
+): Promise<OAuthClient> {
+  return client ?? { ...(await oauthClientOf(spec, context)), clientAuth: server.clientAuth };
+}
+
 /** Until when the access token is used. */
 export function expiryOf({ expiresInSec }: GrantedTokens, nowMs: number): { readonly expiresAtMs?: number } {
   return expiresInSec === undefined ? {} : { expiresAtMs: Math.round(usableUntil(nowMs, expiresInSec * 1000)) };
@@ -193,7 +221,7 @@ export function expiryOf({ expiresInSec }: GrantedTokens, nowMs: number): { read
 
 const attempts = 5;
 
-async function patiently<T>(work: () => Promise<T>): Promise<T> {
+async function stubbornly<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();

@@ -5,7 +5,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { bounds } from '../config/bounds.ts';
 import { encodeBase64url } from '../core/base64url.ts';
-import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
 import { isMintedState, mintState } from '../core/gateway-key.ts';
 import { sha256 } from '../core/hash.ts';
@@ -13,31 +12,27 @@ import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { BearerPrincipal } from '../core/principal.ts';
 import { tokenPurpose } from '../core/server-auth.ts';
 import type { SealedConnection } from '../core/upstream-connection.ts';
-import { credentialFault, oauthClientOf } from '../mcp/credentials/fetched-credential.ts';
-import { type GrantedTokens, requestTokens, revokeToken } from '../mcp/credentials/oauth-client.ts';
+import { credentialFault } from '../mcp/credentials/fetched-credential.ts';
+import { type GrantedTokens, isUnknownClient, requestTokens, revokeToken } from '../mcp/credentials/oauth-client.ts';
 import { type AuthorizationServer, discoverAuthorization } from '../mcp/credentials/oauth-discovery.ts';
 import { credentialError } from '../mcp/credentials/upstream-credential.ts';
 import type { SecretOf } from '../mcp/credentials/upstream-secrets.ts';
-import type { GuardedSend } from '../mcp/network/guarded-fetch.ts';
 import type { Registry } from '../mcp/registry.ts';
 import type { StoredConnection } from '../storage/upstream-connections.ts';
 import type { Consent, ConsentStore } from '../storage/upstream-consents.ts';
-import type { Log } from '../telemetry/telemetry.ts';
-import { expiryOf } from './connected-credential.ts';
+import { redirectUriOf } from './client-document.ts';
+import { clientAt, expiryOf } from './connected-credential.ts';
+import { forgetClient, type OwnClientOptions, ownClientFor } from './connection-client.ts';
 import type { AuthorizationRequest, ConnectionVault, UserTokens } from './connection-vault.ts';
 import { connectionKeyOf } from './server-for.ts';
 
-export interface ConnectionFlowOptions {
+export interface ConnectionFlowOptions extends OwnClientOptions {
   readonly registry: Pick<Registry, 'get'>;
   readonly consents: Pick<ConsentStore, 'put'>;
   readonly vault: ConnectionVault;
-  /** The guarded way to the authorization server of a tool server. */
-  readonly sendFor: (spec: McpServerSpec) => GuardedSend;
   readonly secretOf: SecretOf;
   /** Which the gateways of this database share; states are tagged under it. */
   readonly gatewayKey: Buffer;
-  readonly clock: Clock;
-  readonly log: Log;
 }
 
 /** What a browser brings back from an authorization server (RFC 6749, section 4.1.2). */
@@ -71,28 +66,41 @@ export async function beginAuthorization(
   base: string,
 ): Promise<string> {
   const server = await found(options, spec);
+  const { clientId, client, redirectUri } = await clientFor(options, spec, server, base);
   const [state, verifier] = [mintState(options.gatewayKey), encodeBase64url(randomBytes(32))];
-  const redirectUri = `${base}${callbackPath}${spec.id}`;
   const key = connectionKeyOf(spec.id, principal);
   const stateHash = stateHashOf(state);
   const scopes = (server.scopes ?? []).join(' ');
-  const request: AuthorizationRequest = { verifier, redirectUri, purpose: tokenPurpose(spec), scopes, server };
+  const request: AuthorizationRequest = {
+    ...{ verifier, redirectUri, purpose: tokenPurpose(spec), scopes, server },
+    ...(client === undefined ? {} : { client }),
+  };
   const envelope = await options.vault.sealRequest(key, stateHash, request);
   await options.consents.put({ ...key, stateHash, envelope }, bounds.consentTtlSec, bounds.consentsPerUserMax);
   return authorizationUrl(server, {
     response_type: 'code',
-    client_id: spec.auth?.clientId ?? '',
+    client_id: clientId,
     redirect_uri: redirectUri,
     state,
     code_challenge: encodeBase64url(sha256(verifier)),
     code_challenge_method: 'S256',
-    resource: server.resource,
+    ...(server.resource === undefined ? {} : { resource: server.resource }),
     ...(scopes === '' ? {} : { scope: scopes }),
   });
 }
 
-/** One of its own for each server, so that what one authorization server sends back never passes for another's. */
-const callbackPath = '/v1/mcp/oauth/callback/';
+/** As which client the user sets out, and where to they come back. */
+async function clientFor(
+  options: ConnectionFlowOptions,
+  spec: McpServerSpec,
+  server: AuthorizationServer,
+  base: string,
+): Promise<Pick<AuthorizationRequest, 'client' | 'redirectUri'> & { readonly clientId: string }> {
+  const clientId = spec.auth?.clientId;
+  if (clientId !== undefined) return { clientId, redirectUri: redirectUriOf(base, spec.id) };
+  const own = await ownClientFor(options, spec, server);
+  return { clientId: own.client.clientId, ...own };
+}
 
 async function found({ sendFor }: ConnectionFlowOptions, spec: McpServerSpec): Promise<AuthorizationServer> {
   const { url = '', auth, publicOnly = false } = spec;
@@ -141,25 +149,21 @@ function assertOwnAnswer({ issuer, namesItself }: AuthorizationServer, iss: stri
 async function exchanged(
   options: ConnectionFlowOptions,
   spec: McpServerSpec,
-  { server, redirectUri, verifier }: AuthorizationRequest,
+  { server, redirectUri, verifier, client }: AuthorizationRequest,
   code: string,
 ): Promise<GrantedTokens> {
   const send = options.sendFor(spec);
   try {
-    const client = await oauthClientOf(spec, { ...options, send });
-    return await requestTokens(
-      send,
-      server.tokenUrl,
-      { ...client, clientAuth: server.clientAuth },
-      {
-        grant_type: 'authorization_code',
-        code,
-        redirect_uri: redirectUri,
-        code_verifier: verifier,
-        resource: server.resource,
-      },
-    );
+    const as = await clientAt(spec, { client, server }, { ...options, send });
+    return await requestTokens(send, server.tokenUrl, as, {
+      grant_type: 'authorization_code',
+      code,
+      redirect_uri: redirectUri,
+      code_verifier: verifier,
+      resource: server.resource,
+    });
   } catch (error) {
+    if (client !== undefined && isUnknownClient(error)) await forgetClient(options, client);
     throw credentialFault(error, spec.id);
   }
 }
@@ -167,7 +171,7 @@ async function exchanged(
 async function sealed(
   { vault, clock }: ConnectionFlowOptions,
   { serverId, principalId, teamId }: Consent,
-  { purpose, scopes, server }: AuthorizationRequest,
+  { purpose, scopes, server, client }: AuthorizationRequest,
   granted: GrantedTokens,
 ): Promise<SealedConnection> {
   const key = { serverId, principalId, teamId };
@@ -175,7 +179,12 @@ async function sealed(
   const tokens: UserTokens = {
     accessToken: granted.accessToken,
     ...(granted.refreshToken === undefined ? {} : { refreshToken: granted.refreshToken }),
-    server: { tokenUrl, clientAuth, resource, ...(revocationUrl === undefined ? {} : { revocationUrl }) },
+    server: {
+      ...{ tokenUrl, clientAuth },
+      ...(resource === undefined ? {} : { resource }),
+      ...(revocationUrl === undefined ? {} : { revocationUrl }),
+    },
+    ...(client === undefined ? {} : { client }),
   };
   return {
     ...key,
@@ -198,10 +207,11 @@ export async function revokeTokens(options: ConnectionFlowOptions, connection: S
   // Of an entry that changed neither the client nor its secret are those that the tokens were given to.
   if (spec === undefined || tokenPurpose(spec) !== connection.purpose) return false;
   try {
-    const { server, refreshToken, accessToken } = await options.vault.openTokens(connection);
+    const tokens = await options.vault.openTokens(connection);
+    const { server, refreshToken, accessToken } = tokens;
     if (server.revocationUrl === undefined) return false;
     const send = options.sendFor(spec);
-    const client = { ...(await oauthClientOf(spec, { ...options, send })), clientAuth: server.clientAuth };
+    const client = await clientAt(spec, tokens, { ...options, send });
     const hint = refreshToken === undefined ? 'access_token' : 'refresh_token';
     await revokeToken(send, server.revocationUrl, client, refreshToken ?? accessToken, hint);
     return true;

@@ -1,9 +1,11 @@
-/** The records of users' accounts at tool servers: never a token, a code or an address. */
-import { randomUUID } from 'node:crypto';
+/** The records of users' accounts at tool servers: never a token, a code or a secret. */
+import { bounds } from '../config/bounds.ts';
 import type { EventDraft } from '../core/audit-event.ts';
-import { type BearerPrincipal, gatewayItself } from '../core/principal.ts';
+import { ownDraft } from '../core/own-draft.ts';
+import type { BearerPrincipal } from '../core/principal.ts';
 import { surfaceHttp } from '../core/surface-http.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
+import type { ClientChange } from '../core/upstream-client.ts';
 import type { ConnectionKey } from '../core/upstream-connection.ts';
 import type { Caller, RequestFacts } from './caller.ts';
 import { rightMeta } from './right-meta.ts';
@@ -41,11 +43,8 @@ export function connectionDraft(
 /** Of a connection whose tokens are no good any more. */
 export function lostConnectionDraft({ serverId, principalId }: ConnectionKey, reason: string): EventDraft {
   return {
-    surfaceId: 'mcp.connections.lost',
-    requestId: randomUUID(),
+    ...ownDraft('mcp.connections.lost'),
     outcome: 'failure',
-    principal: gatewayItself,
-    http: surfaceHttp('mcp.connections.lost', 200),
     resource: { type: 'server', id: serverId },
     meta: {
       event_type: 'connection',
@@ -53,5 +52,24 @@ export function lostConnectionDraft({ serverId, principalId }: ConnectionKey, re
       connection_of: principalId,
       connection_lost: reason,
     },
+  };
+}
+
+/** Of the gateway that registered itself, for the way to the authorization server of a tool server. */
+export function registeredClientDraft(
+  serverId: string,
+  { leaseId, client }: ClientChange,
+  clientId: string,
+): EventDraft {
+  return {
+    ...ownDraft('mcp.clients.registered'),
+    resource: { type: 'server', id: serverId },
+    meta: {
+      event_type: 'connection',
+      server_id: serverId,
+      registered_issuer: client.issuer.slice(0, bounds.metaStringCharsMax),
+      registered_client: clientId.slice(0, bounds.metaStringCharsMax),
+    },
+    companions: { upstreamClient: { leaseId, client } },
   };
 }

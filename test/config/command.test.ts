@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { describeAsJson, describeAsYaml } from '../../src/config/describe.ts';
 import { settingList } from '../../src/config/settings.ts';
+import { childEnv } from '../support/child-env.ts';
 import { load, makeFolder, soundEnv } from './support.ts';
 
 const program = fileURLToPath(new URL('config-cli.ts', import.meta.url));
@@ -18,7 +19,7 @@ interface Outcome {
 function run(args: readonly string[], env: Readonly<Record<string, string>>, yaml = ''): Promise<Outcome> {
   const cwd = makeFolder({ 'talos.config.yaml': yaml });
   return new Promise((resolve) => {
-    execFile(process.execPath, [program, 'config', ...args], { cwd, env }, (error, out, err) =>
+    execFile(process.execPath, [program, 'config', ...args], { cwd, env: { ...childEnv, ...env } }, (error, out, err) =>
       resolve({ code: error === null ? 0 : Number(error.code), out, err }),
     );
   });

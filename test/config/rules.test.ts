@@ -122,6 +122,17 @@ describe('production', () => {
     expect(load(development).warnings).toEqual([]);
   });
 
+  it('warns when users of a server could not connect, because the gateway does not know its address', () => {
+    const file = (auth: string) => `servers: {git: {url: "https://h", auth: ${auth}}}`;
+    const own = file('{type: oauth}');
+    expect(load(without('MCP_SERVER_GIT'), own).warnings).toEqual([
+      expect.stringMatching(/^Nobody can connect an account at git: .*without TALOS_PUBLIC_URL/),
+    ]);
+    const named = { ...without('MCP_SERVER_GIT'), TALOS_PUBLIC_URL: 'https://talos.example' };
+    expect(load(named, own).warnings).toEqual([]);
+    expect(load(without('MCP_SERVER_GIT'), file('{type: oauth, client_id: t}')).warnings).toEqual([]);
+  });
+
   it('needs a long key for hashed addresses', () => {
     expect(refusal({ ...soundEnv, AUDIT_IP_HMAC_KEY: 'x'.repeat(31) })).toEqual([
       'AUDIT_IP_HMAC_KEY is too short for production: use at least 32 random characters.',

@@ -29,6 +29,13 @@ describe('auth of a tool server', () => {
     expect(describeAsYaml(loaded)).toContain('client_id: talos');
   });
 
+  it('needs no client where the gateway makes itself known, and may say nothing of the resource', () => {
+    const [spec] = load(development, entry('{type: oauth, registration: dynamic}')).config.servers;
+    expect(spec?.auth).toEqual({ type: 'oauth', registration: 'dynamic' });
+    const silent = entry('{type: oauth, issuer: "https://i", resource: false}');
+    expect(load(development, silent).config.servers[0]?.auth).toMatchObject({ resource: false });
+  });
+
   it('may name a secret of the store, in two ways', () => {
     for (const secret of [`"\${secret:drive}"`, '{secret: drive}']) {
       const [spec] = load(
@@ -41,8 +48,20 @@ describe('auth of a tool server', () => {
 
   it.each([
     ['5', /auth must be a map/],
-    ['{}', /auth needs a type and a client_id/],
-    ['{type: oauth}', /needs a type and a client_id/],
+    ['{}', /auth needs a type/],
+    ['{client_id: t}', /auth needs a type/],
+    ['{type: oauth, client_secret: canary, issuer: "https://i"}', /auth\.client_secret needs a client_id/],
+    ['{type: oauth, client_auth: post}', /auth\.client_auth needs a client_id/],
+    ['{type: oauth, token_url: "https://t", authorization_url: "https://a"}', /auth\.token_url needs a client_id/],
+    ['{type: oauth, client_id: t, registration: dynamic}', /auth\.registration does not go with a client_id/],
+    ['{type: oauth, registration: canary}', /must be one of document, dynamic \(at "registration"\)/],
+    ['{type: token_exchange, token_url: "https://t"}', /auth of the type "token_exchange" needs a client_id/],
+    [
+      '{type: client_credentials, client_id: t, token_url: "https://t", client_secret: "${secret:a}", registration: dynamic}',
+      /auth\.registration does not go with/,
+    ],
+    ['{type: oauth, client_id: t, resource: false}', /auth\.resource may be false only with an issuer or a token_url/],
+    ['{type: oauth, client_id: t, resource: true}', /must be an http:\/\/ or https:\/\/ address.*\(at "resource"\)/],
     ['{type: basic, client_id: t}', /must be one of oauth, token_exchange, client_credentials \(at "type"\)/],
     ['{type: oauth, client_id: t, secret: canary}', /holds a key that it does not know\. .*\(at "secret"\)/],
     ['{type: oauth, client_id: t, scopes: ["a b"]}', /must hold words without blanks.*\(at "scopes"\)/],

@@ -27,6 +27,7 @@ import {
 } from '../support/gateway.ts';
 import { type GuardedServer, startGuardedServer } from '../support/guarded-server.ts';
 import { hs256 } from '../support/identity.ts';
+import { ask, initialize, request } from '../support/native-client.ts';
 
 const adminSecret = 'an admin secret that only this test knows';
 const masterKey = `k1:${'11'.repeat(32)}`;
@@ -153,6 +154,15 @@ async function connect(user: string, at = gateway): Promise<void> {
   expect(status, text).toBe(200);
 }
 
+/** An MCP session that has used the account, with its stream. */
+async function sessionOf(user: string, at: TestGateway) {
+  const session = await initialize(at.url, { path: '/mcp/drive', token: tokenOf(user) });
+  const message = request('tools/call', { name: 'whoami', arguments: {} });
+  const again = async () => (await ask(at.url, { ...session, message })).status;
+  expect(await again()).toBe(200);
+  return { stream: await ask(at.url, session), ask: again };
+}
+
 async function query(text: string): Promise<Record<string, unknown>[]> {
   const client = new pg.Client({ connectionString: gateway.database.url });
   await client.connect();
@@ -192,6 +202,32 @@ describe('an account', () => {
       .poll(async () => (await whoami('alice', { at: other })).body['code'], { timeout: 20_000 })
       .toBe('CONNECTION_REQUIRED');
     expect((await gateway.send(path, { method: 'DELETE', token: tokenOf('alice') })).status).toBe(404);
+  });
+
+  it('that is disconnected ends what its user has open, at every gateway, and nothing of others', async () => {
+    for (const user of ['liv', 'mia']) await connect(user);
+    const [here, there] = [await sessionOf('liv', gateway), await sessionOf('liv', other)];
+    const others = [await sessionOf('mia', gateway), await sessionOf('mia', other)];
+    expect((await gateway.send(path, { method: 'DELETE', token: tokenOf('liv') })).status).toBe(200);
+    expect(await here.ask()).toBe(404);
+    expect(await there.stream.over).toBe(false);
+    expect(await there.ask()).toBe(404);
+    for (const { ask: again, stream } of others) {
+      expect(await again()).toBe(200);
+      stream.cut();
+      expect(await stream.over).toBe(true);
+    }
+  });
+
+  it('that is exchanged for another one ends what was opened with the first, at every gateway', async () => {
+    await connect('nia');
+    const sessions = [await sessionOf('nia', gateway), await sessionOf('nia', other)];
+    await comeBack(issuer.allow(await setOut('nia'), 'somebody else'));
+    for (const { stream, ask: again } of sessions) {
+      expect(await stream.over).toBe(false);
+      expect(await again()).toBe(404);
+    }
+    for (const at of [gateway, other]) expect(saidIn(await whoami('nia', { at }))).toBe('somebody else');
   });
 
   it('is of one user alone, with a list of tools of its own', async () => {

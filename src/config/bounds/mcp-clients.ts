@@ -8,9 +8,14 @@ export const mcpClientBounds = {
   mcpSessionUnusedMs: 60_000,
   mcpSessionRetrySec: 30,
   mcpSessionRequestsMax: 256,
+  // Messages in one batch.
+  mcpBatchMessagesMax: 50,
   mcpListensMax: 10_000,
   mcpListensPerCallerMax: 100,
   mcpListenUrisMax: 100,
+  // Resources that one session with all servers watches: they are watched again where a server has lost its session.
+  mcpSessionWatchedMax: 1_000,
+  mcpSessionWatchedCharsMax: 128 * 1024,
   // What was sent on streams is kept for clients that resume them: for each session, and of all together.
   mcpReplayEventsMax: 1_024,
   mcpReplayBytesMax: 1024 * 1024,

@@ -11,6 +11,9 @@ export const toolRuleBounds = {
   // A definition that no pin is of is kept for the pin that is under way.
   toolDefinitionKeptSec: 86_400,
   toolPinDetailsBytesMax: 512 * 1024,
+  // How often the log says that the results of one tool are not as its output schema says, and of how many tools that is known.
+  resultFaultSaidIntervalMs: 600_000,
+  resultFaultsSaidMax: 1_000,
   pinsPageMax: 1_000,
   pinDiffCellsMax: 4_000_000,
 

@@ -29,8 +29,14 @@ export const toolServerBounds = {
   chatTokensMax: 4_096,
   chatTimeoutMsMin: 100,
   chatTimeoutMsMax: 600_000,
-  // In the list of all servers' tools, a server that takes longer has none.
+  // In lists of what all servers have, one that takes longer has nothing.
   aggregateListWaitMs: 1_000,
+  // Clients that go through all pages give up at 64.
+  aggregateListPagesMax: 50,
+  // Where such a list goes on at one of them; at a longer cursor that one has no more. All of them fit into one body.
+  aggregateCursorCharsMax: 1_024,
+  // What all servers together tell the client's model to keep in mind.
+  aggregateInstructionsCharsMax: 32 * 1024,
   toolListFreshMs: 60_000,
   toolListMissRefreshMs: 5_000,
   toolNameCharsMax: 512,
@@ -77,6 +83,8 @@ export const toolServerBounds = {
   upstreamSessionsMax: 1_024,
   stdioSessionsMax: 16,
   upstreamSubscriptionsMax: 256,
+  // Of lists of tools that one server shows in sessions and not to everybody, all together.
+  toolListsOwnCharsMax: 16 * 1024 * 1024,
   // How often clients are told that a list of a server has changed, at most.
   upstreamChangesRestMs: 1_000,
   // What the entry of a server may say.
@@ -93,6 +101,12 @@ export const toolServerBounds = {
   // Longer than a refresh can take: after that time another gateway may try.
   connectionLeaseMs: 15_000,
   connectionLeasePollMs: 100,
+  // Registrations of the gateway at authorization servers: what they may say, and of one address to come back to the newest.
+  clientTextCharsMax: 2_048,
+  clientsPerAddressMax: 8,
+  // How often, at most, an authorization server is asked whether it still knows the gateway, when a user sets out.
+  clientAskMs: 3_600_000,
+  clientDocumentFreshSec: 3_600,
   // Whose sessions could not start lately: so many are remembered of each server.
   upstreamFailingOwnersMax: 256,
   // Copies of servers with a credential of one user or caller, and how long one is kept that nobody uses.

@@ -47,7 +47,12 @@ export function usableUntil(nowMs: number, lifetimeMs: number): number {
 export function clientCredential(spec: McpServerSpec, context: CredentialContext): UpstreamCredential {
   const { audience, resource, scopes } = spec.auth ?? {};
   return new FetchedCredential(spec, context, () => ({
-    parameters: { grant_type: 'client_credentials', audience, resource, scope: scopes?.join(' ') },
+    parameters: {
+      grant_type: 'client_credentials',
+      audience,
+      resource: resource || undefined,
+      scope: scopes?.join(' '),
+    },
     endsAtMs: Number.POSITIVE_INFINITY,
   }));
 }
@@ -67,7 +72,7 @@ export function exchangedCredential(
       subject_token_type: `urn:ietf:params:oauth:token-type:${subjectTokenType}`,
       requested_token_type: 'urn:ietf:params:oauth:token-type:access_token',
       audience,
-      resource: resource ?? (audience === undefined ? spec.url : undefined),
+      resource: (resource ?? (audience === undefined ? spec.url : undefined)) || undefined,
       scope: scopes?.join(' '),
     },
     // Whoever may no longer come here may no longer go there.

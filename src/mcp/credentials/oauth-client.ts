@@ -3,13 +3,16 @@
  * Whatever an authorization server says is bounded, and no sentence of a fault holds a token or a secret.
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.ts';
-import type { GuardedAnswer, GuardedSend } from '../network/guarded-fetch.ts';
+import type { GuardedAnswer, GuardedRequest, GuardedSend } from '../network/guarded-fetch.ts';
 
-/** Where a client asks, and as whom. */
+/** How a client shows its secret. */
+export type ClientAuth = 'basic' | 'post';
+
+/** As whom a client asks. */
 export interface OAuthClient {
   readonly clientId: string;
   readonly clientSecret?: string;
-  readonly clientAuth: 'basic' | 'post';
+  readonly clientAuth: ClientAuth;
 }
 
 export interface GrantedTokens {
@@ -37,6 +40,11 @@ export class OAuthFault extends Error {
     this.kind = kind;
     this.code = options.code;
   }
+}
+
+/** Whether the authorization server says that it does not know who asked (RFC 6749, section 5.2). */
+export function isUnknownClient(error: unknown): boolean {
+  return error instanceof OAuthFault && error.code === 'invalid_client';
 }
 
 export type GrantParameters = Readonly<Record<string, string | undefined>>;
@@ -83,8 +91,17 @@ async function post(
     'content-type': 'application/x-www-form-urlencoded',
     ...(isBasic ? { authorization: basic(clientId, clientSecret) } : {}),
   };
+  return await postTo(send, url, { headers, body: body.toString() });
+}
+
+/** Throws `OAuthFault` when nobody answers. */
+export async function postTo(
+  send: GuardedSend,
+  url: string,
+  request: Pick<GuardedRequest, 'headers' | 'body'>,
+): Promise<GuardedAnswer> {
   try {
-    return await send(url, { method: 'POST', headers, body: body.toString() });
+    return await send(url, { method: 'POST', ...request });
   } catch (cause) {
     throw new OAuthFault('unavailable', 'the authorization server cannot be asked', { cause });
   }
@@ -96,7 +113,8 @@ function basic(clientId: string, clientSecret: string): string {
   return `Basic ${Buffer.from(`${encoded(clientId)}:${encoded(clientSecret)}`).toString('base64')}`;
 }
 
-function jsonOf(body: Buffer): JsonObject | undefined {
+/** The object that a body is; undefined for anything else. */
+export function jsonOf(body: Buffer): JsonObject | undefined {
   try {
     const value = JSON.parse(body.toString('utf8')) as JsonValue;
     return isJsonObject(value) ? value : undefined;
@@ -108,7 +126,8 @@ function jsonOf(body: Buffer): JsonObject | undefined {
 // What says that the grant itself is no good. Anything else may be the fault of how the client is set up.
 const refusals = new Set(['invalid_grant', 'invalid_target', 'invalid_scope', 'access_denied', 'interaction_required']);
 
-function faultOf(status: number, said: JsonObject | undefined): OAuthFault {
+/** What an answer means that is none of success. */
+export function faultOf(status: number, said: JsonObject | undefined): OAuthFault {
   const error = said?.['error'];
   const code = typeof error === 'string' && /^[a-z0-9_.-]{1,64}$/i.test(error) ? error : undefined;
   const sentence = `the authorization server answered HTTP ${status}${code === undefined ? '' : ` ${code}`}`;
@@ -153,6 +172,6 @@ function isScopes(text: string): boolean {
   return text.length <= 4_096 && /^[\x20-\x7e]*$/.test(text);
 }
 
-function unavailable(sentence: string): OAuthFault {
+export function unavailable(sentence: string): OAuthFault {
   return new OAuthFault('unavailable', sentence);
 }

@@ -5,6 +5,7 @@
 import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.ts';
 import type { ServerAuth } from '../../core/server-auth.ts';
 import type { GuardedSend } from '../network/guarded-fetch.ts';
+import type { ClientAuth } from './oauth-client.ts';
 
 /** Where a user is sent, and where their tokens come from. */
 export interface AuthorizationServer {
@@ -13,14 +14,28 @@ export interface AuthorizationServer {
   readonly authorizationUrl: string;
   readonly tokenUrl: string;
   readonly revocationUrl?: string;
-  readonly clientAuth: 'basic' | 'post';
+  readonly clientAuth: ClientAuth;
+  /** How the gateway becomes its client without being registered by hand. */
+  readonly registration: RegistrationOffer;
   /** It names itself in its answers (RFC 9207), so one without its name is not its own. */
   readonly namesItself: boolean;
-  /** What tokens are for (RFC 8707). */
-  readonly resource: string;
+  /** What tokens are for (RFC 8707); undefined when that is not said. */
+  readonly resource?: string;
   /** Undefined when nobody says. */
   readonly scopes?: readonly string[];
 }
+
+/** What an authorization server takes of clients that it does not know. */
+export interface RegistrationOffer {
+  /** Clients are named by the address of a document that they publish of themselves. */
+  readonly takesDocuments: boolean;
+  /** Where a client registers (RFC 7591). */
+  readonly url?: string;
+  /** How such a client shows itself: without a secret where that is taken, because a secret may end. */
+  readonly clientAuth: ClientAuth | 'none';
+}
+
+const noOffer: RegistrationOffer = { takesDocuments: false, clientAuth: 'none' };
 
 export interface DiscoveryTarget {
   readonly url: string;
@@ -33,7 +48,8 @@ export interface DiscoveryTarget {
 export async function discoverAuthorization(send: GuardedSend, target: DiscoveryTarget): Promise<AuthorizationServer> {
   const { auth, httpsOnly } = target;
   const found = auth.tokenUrl === undefined ? await published(send, target) : configured(target);
-  for (const url of [found.authorizationUrl, found.tokenUrl, found.revocationUrl]) {
+  const registrationUrl = auth.clientId === undefined ? found.registration.url : undefined;
+  for (const url of [found.authorizationUrl, found.tokenUrl, found.revocationUrl, registrationUrl]) {
     if (url !== undefined) assertEndpoint(url, httpsOnly);
   }
   return found;
@@ -41,10 +57,10 @@ export async function discoverAuthorization(send: GuardedSend, target: Discovery
 
 /** What the entry itself says: nobody is asked. */
 function configured({ url, auth }: DiscoveryTarget): AuthorizationServer {
-  const { issuer, authorizationUrl = '', tokenUrl = '', revocationUrl, scopes, resource, clientAuth } = auth;
+  const { issuer, authorizationUrl = '', tokenUrl = '', revocationUrl, scopes, clientAuth } = auth;
   return {
-    ...{ authorizationUrl, tokenUrl, namesItself: false, clientAuth: clientAuth ?? 'basic' },
-    resource: resource ?? canonicalResource(url),
+    ...{ authorizationUrl, tokenUrl, namesItself: false, clientAuth: clientAuth ?? 'basic', registration: noOffer },
+    ...resourceOf(auth, canonicalResource(url)),
     ...(issuer === undefined ? {} : { issuer }),
     ...(revocationUrl === undefined ? {} : { revocationUrl }),
     ...(scopes === undefined ? {} : { scopes }),
@@ -65,10 +81,15 @@ async function published(send: GuardedSend, target: DiscoveryTarget): Promise<Au
     tokenUrl: needed(metadata, 'token_endpoint'),
     ...(revocationUrl === undefined ? {} : { revocationUrl }),
     clientAuth: auth.clientAuth ?? clientAuthOf(metadata),
+    registration: offerOf(metadata),
     namesItself: metadata['authorization_response_iss_parameter_supported'] === true,
-    resource: auth.resource ?? about?.resource ?? canonicalResource(url),
+    ...resourceOf(auth, about?.resource ?? canonicalResource(url)),
     ...(scopes === undefined ? {} : { scopes }),
   };
+}
+
+function resourceOf({ resource }: ServerAuth, found: string): Pick<AuthorizationServer, 'resource'> {
+  return resource === false ? {} : { resource: resource ?? found };
 }
 
 // What the tool server says
@@ -92,7 +113,7 @@ async function protectedResource(send: GuardedSend, { url, httpsOnly }: Discover
   }
   const [issuer] = textsAt(metadata, 'authorization_servers') ?? [];
   if (issuer === undefined) throw new Error('the metadata of the tool server names no authorization server');
-  const scopes = challenge.scopes ?? textsAt(metadata, 'scopes_supported');
+  const scopes = challenge.scopes ?? textsAt(metadata, 'scopes_supported')?.filter(isScope);
   return { issuer, resource, ...(scopes === undefined ? {} : { scopes }) };
 }
 
@@ -117,12 +138,17 @@ export function readChallenge(header: string | string[] | undefined): {
   if (!/\bbearer\b/i.test(text)) return {};
   const parameter = (name: string) => new RegExp(`\\b${name}="([^"\\\\]{1,2048})"`, 'i').exec(text)?.[1];
   const [error, metadataUrl, scope] = [parameter('error'), parameter('resource_metadata'), parameter('scope')];
-  const scopes = scope?.split(' ').filter((word) => /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/.test(word));
+  const scopes = scope?.split(' ').filter(isScope);
   return {
     ...(error === undefined ? {} : { error }),
     ...(metadataUrl === undefined ? {} : { metadataUrl }),
     ...(scopes === undefined || scopes.length === 0 ? {} : { scopes: scopes.slice(0, 64) }),
   };
+}
+
+/** A word of RFC 6749, section 3.3: they are joined by blanks, sent on and stored. */
+function isScope(word: string): boolean {
+  return /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/.test(word);
 }
 
 /** RFC 9728, section 3.1: before the path, then at the root. */
@@ -170,9 +196,23 @@ function metadataPlaces(issuer: string): string[] {
   return path === '' ? places : [...places, `${origin}${path}/.well-known/openid-configuration`];
 }
 
-function clientAuthOf(metadata: JsonObject): 'basic' | 'post' {
-  const methods = textsAt(metadata, 'token_endpoint_auth_methods_supported') ?? ['client_secret_basic'];
+function clientAuthOf(metadata: JsonObject): ClientAuth {
+  const methods = authMethodsOf(metadata);
   return methods.includes('client_secret_basic') || !methods.includes('client_secret_post') ? 'basic' : 'post';
+}
+
+/** RFC 8414, section 2: whoever does not say it takes `client_secret_basic`. */
+function authMethodsOf(metadata: JsonObject): string[] {
+  return textsAt(metadata, 'token_endpoint_auth_methods_supported') ?? ['client_secret_basic'];
+}
+
+function offerOf(metadata: JsonObject): RegistrationOffer {
+  const url = textAt(metadata, 'registration_endpoint');
+  return {
+    takesDocuments: metadata['client_id_metadata_document_supported'] === true,
+    ...(url === undefined ? {} : { url }),
+    clientAuth: authMethodsOf(metadata).includes('none') ? 'none' : clientAuthOf(metadata),
+  };
 }
 
 function needed(metadata: JsonObject, name: string): string {
@@ -211,7 +251,7 @@ function textsAt(document: JsonObject, name: string): string[] | undefined {
 }
 
 function assertEndpoint(url: string, httpsOnly: boolean): void {
-  const parsed = URL.parse(url);
+  const parsed = /^[\x21-\x7e]+$/.test(url) ? URL.parse(url) : null;
   const isSound = parsed !== null && /^https?:$/.test(parsed.protocol) && parsed.username === '' && parsed.hash === '';
   if (!isSound) throw new Error('an address of the authorization server is not one of http(s)');
   if (httpsOnly && parsed.protocol !== 'https:') {

@@ -16,6 +16,8 @@ export interface UpstreamCredential {
   readonly header: (deadline: Deadline) => string | Promise<string>;
   /** Another one for a header that the server refused with 401. Rejects with `UpstreamError` when there is none. */
   readonly renewed: (refused: string, deadline: Deadline) => Promise<string>;
+  /** The first account whose token was given, where that is a user's who may disconnect it, or connect another one. */
+  readonly connectionId?: string | undefined;
   /** What it means when the server refuses the other one too. */
   readonly whenRefused: 'CONNECTION_EXPIRED' | 'CREDENTIAL_REFUSED';
   /** Takes over what the next token is made from, when it lasts longer than what is there. */
