@@ -199,8 +199,8 @@ describe('a message', () => {
     });
     const answer = await post(gateway, '/mcp/tested', stateless('ping'), statelessHeaders('ping'));
     expect([answer.status, errorOf(answer)['code']]).toEqual([404, -32_601]);
-    const relayed = await post(gateway, '/mcp', request('resources/list'));
-    expect(errorOf(relayed)['code']).toBe(-32_601);
+    const outside = await post(gateway, '/mcp', request('resources/subscribe', { uri: 'talos+http+demo://x' }));
+    expect(errorOf(outside)['code']).toBe(-32_601);
   });
 
   it('for a server that does not exist names it', async () => {

@@ -177,7 +177,8 @@ describe('what a server asks of its client', () => {
     const answer = await ask(gateway.url, { ...session, message: call('test_elicitation', asks, 'c') });
     const asked = await answer.said('elicitation/create');
     await ask(gateway.url, { ...session, message: notification('notifications/cancelled', { requestId: 'c' }) });
-    expect(errorOf(await answer.answer('c'))).toMatchObject({ data: { code: 'CALL_CANCELLED' } });
+    await answer.over;
+    expect(answer.events.filter(({ message }) => message['id'] === 'c')).toEqual([]);
     const late = { jsonrpc: '2.0', id: asked['id'] ?? null, result: { action: 'decline' } };
     await expect
       .poll(async () => (await ask(gateway.url, { ...session, message: late })).status, { timeout: 20_000 })
@@ -421,9 +422,4 @@ it('what works in sessions is offered, and nothing else', async () => {
   });
   const bare = await initialize(gateway.url, { path: '/mcp/plain', capabilities: everything });
   expect(bare.answer.body()).toMatchObject({ result: { capabilities: { tools: {} } } });
-  const all = await initialize(gateway.url, { path: '/mcp' });
-  expect((all.answer.body()['result'] as JsonObject)['capabilities']).toEqual({ tools: { listChanged: true } });
-  const unserved = await ask(gateway.url, { ...all, message: request('logging/setLevel', { level: 'debug' }) });
-  await unserved.over;
-  expect(errorOf(unserved.body())['code']).toBe(-32_601);
 });

@@ -85,8 +85,8 @@ describe('a server that asks its client', () => {
     const answer = ask(gateway.url, { ...session, message: call('takes it back', {}, 'back') });
     await expect.poll(async () => (await askedRecords()).length, { timeout: 20_000 }).toBe(before + 1);
     await ask(gateway.url, { ...session, message: notification('notifications/cancelled', { requestId: 'back' }) });
-    const { events } = await answer;
-    await (await answer).answer('back');
+    const { events, over } = await answer;
+    await over;
     const said = (method: string) => events.filter(({ message }) => message['method'] === method);
     expect(said('notifications/cancelled').length).toBe(said('elicitation/create').length);
     expect((await ask(gateway.url, { ...session, message: reply(1, { action: 'decline' }) })).status).toBe(400);

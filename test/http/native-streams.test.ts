@@ -217,15 +217,6 @@ describe('listening without a session', () => {
     expect(item).toMatchObject({ outcome: 'OK', meta: { server_id: 'reference' } });
   });
 
-  it('among all servers hears of tools', async () => {
-    const stream = await listen({ toolsListChanged: true, ...prompts }, { path: '/mcp' });
-    const { params } = (await stream.said('notifications/subscriptions/acknowledged')) as { params?: JsonObject };
-    expect(params?.['notifications']).toEqual({ toolsListChanged: true });
-    await whole(call('test_trigger_tool_change'));
-    await stream.said('notifications/tools/list_changed');
-    stream.cut();
-  });
-
   it.each<[string, JsonValue]>([
     ['nothing', null],
     ['a list', []],

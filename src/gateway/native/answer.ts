@@ -25,6 +25,8 @@ export interface NativeAnswer {
   readonly status: 200 | 202 | 400 | 404 | 406 | 429;
   /** A JSON-RPC response; absent where there is none. */
   readonly body?: JsonObject;
+  /** Those to a batch, in place of one. */
+  readonly batch?: readonly JsonObject[];
   /** The id of the record of what was done, where there is one of its own. */
   readonly auditRef?: string | undefined;
   /** Whether it is what an earlier call under the same idempotency key came to. */
@@ -96,7 +98,7 @@ function withAuditRef(meta: JsonValue | undefined, auditRef: string): JsonObject
 }
 
 /** What the gateway refuses or fails at, as an error that a model or its user can read. */
-export function gatewayError(error: TalosError, { requestId }: RequestFacts): Outcome {
+export function gatewayError(error: TalosError, { requestId }: Pick<RequestFacts, 'requestId'>): Outcome {
   const { code, message, retryable, auditRef, isReplay, retryAfterSec } = error;
   return {
     error: {
@@ -120,9 +122,20 @@ export function gatewayError(error: TalosError, { requestId }: RequestFacts): Ou
 
 function rpcCodeOf({ code }: TalosError): number {
   if (code === 'TOOL_NOT_FOUND' || code === 'CALL_NOT_WAITING') return rpcCodes.invalidParams;
-  if (code === 'INVALID_REQUEST') return rpcCodes.invalidRequest;
+  if (code === 'INVALID_JSON') return rpcCodes.parse;
+  if (code === 'INVALID_REQUEST' || isRefusedUnread(code)) return rpcCodes.invalidRequest;
   if (code === 'HEADER_MISMATCH') return rpcCodes.headerMismatch;
   return code === 'SESSION_NOT_FOUND' ? rpcCodes.sessionNotFound : rpcCodes.gateway;
+}
+
+/** A response to a body of which no message could be read; undefined for any other error. */
+export function unreadBody(error: TalosError, requestId: string): JsonObject | undefined {
+  if (error.code !== 'INVALID_JSON' && !isRefusedUnread(error.code)) return undefined;
+  return { jsonrpc: '2.0', id: null, error: gatewayError(error, { requestId }).error ?? {} };
+}
+
+function isRefusedUnread(code: TalosError['code']): boolean {
+  return code === 'PAYLOAD_TOO_LARGE' || code === 'UNSUPPORTED_MEDIA_TYPE';
 }
 
 /** What of the details is for clients of this protocol. */

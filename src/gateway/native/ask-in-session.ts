@@ -1,6 +1,7 @@
 /** Questions of servers on their way to the client of a session, and the replies on their way back. */
 import { bounds } from '../../config/bounds.ts';
 import { isJsonObject, type JsonObject } from '../../core/json.ts';
+import { notification } from '../../mcp/protocol/json-rpc.ts';
 import type { McpServer } from '../../mcp/registry.ts';
 import { type Put, unheard } from './ask-client.ts';
 import type { Reply } from './reply.ts';
@@ -19,7 +20,7 @@ export function putInSession(session: McpSession, server: McpServer, reply: Repl
     way.send({ jsonrpc: '2.0', id, method, params: withToken(params, id) });
     const said = await replied;
     if (said === undefined) {
-      way.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } });
+      way.send(notification('notifications/cancelled', { requestId: id }));
     }
     return said;
   };

@@ -7,7 +7,7 @@ import { bounds } from '../../config/bounds.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Denial } from '../../core/denial.ts';
 import { TalosError } from '../../core/errors.ts';
-import type { Caller } from '../caller.ts';
+import { accountKey, type Caller } from '../caller.ts';
 
 export type CallerEnd = 'capability_ended' | 'credential_ended' | 'idle';
 
@@ -146,19 +146,4 @@ export class CallerWatch<T extends Watched> {
       return error instanceof TalosError && error.status < 500 && error.status !== 429 ? false : undefined;
     }
   }
-}
-
-/** Who a caller is, in words that nobody else shares. */
-function ownerKey({ principal }: Pick<Caller, 'principal'>): string {
-  return principal.authMode === 'anonymous' ? '' : JSON.stringify([principal.id, principal.teamId]);
-}
-
-/** Whom the sessions of a caller are counted against: names that a holder can make up at will are one. */
-export function accountKey(caller: Caller): string {
-  return caller.accountId ?? ownerKey(caller);
-}
-
-/** The same caller with the same capability. */
-export function isSameCaller(one: Caller, other: Caller): boolean {
-  return ownerKey(one) === ownerKey(other) && one.authority?.capability.hash === other.authority?.capability.hash;
 }

@@ -1,9 +1,8 @@
 /** One connection of the transport before Streamable HTTP: its stream, and the session that was opened in it. */
 import { bounds } from '../../config/bounds.ts';
 import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
-import type { Caller, RequestFacts } from '../caller.ts';
+import { accountKey, type Caller, type RequestFacts } from '../caller.ts';
 import type { NativeAnswer } from './answer.ts';
-import { accountKey } from './caller-watch.ts';
 import type { EventSink } from './event-sink.ts';
 import type { NativeMcp, NativeRequest } from './native-mcp.ts';
 

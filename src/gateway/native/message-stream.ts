@@ -41,6 +41,11 @@ export class MessageStream {
   finish(message: JsonObject, comment?: string): void {
     if (comment !== undefined && this.isConnected) this.#sink?.comment?.(comment);
     this.send(message);
+    this.end();
+  }
+
+  /** Nothing more is said. */
+  end(): void {
     this.#isFinished = true;
     this.disconnect();
   }

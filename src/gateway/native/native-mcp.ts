@@ -1,6 +1,6 @@
 /**
  * The native MCP endpoint: the gateway as if it were the tool server itself (`/mcp/{server_id}`), or as one server with
- * the tools of all that a caller may use (`/mcp`, named `<server>__<tool>`). Every message is judged by itself, in both
+ * everything that a caller may use of all (`/mcp`). Every message is judged by itself, in both
  * protocol eras; a session joins messages, and lends nobody any authority.
  */
 import { TalosError } from '../../core/errors.ts';
@@ -9,7 +9,6 @@ import type { SurfaceId } from '../../core/surfaces.ts';
 import { type Inbound, type InboundHeaders, readInbound } from '../../mcp/protocol/inbound.ts';
 import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
 import type { Caller, RequestFacts } from '../caller.ts';
-import type { Refuse } from '../refusal.ts';
 import {
   answerOf,
   gatewayError,
@@ -19,9 +18,11 @@ import {
   type RpcRequest,
   refusal,
 } from './answer.ts';
+import { batchAnswer, batchFault } from './batch.ts';
 import { gatewayOutcome } from './elicit-account.ts';
 import type { EventSink } from './event-sink.ts';
-import { type Method, type MethodOptions, methodOf } from './methods.ts';
+import type { Method, MethodOptions } from './method.ts';
+import { methodOf } from './methods.ts';
 import { refuseSession } from './refuse-session.ts';
 import { DirectReply } from './reply.ts';
 import type { McpSession } from './session.ts';
@@ -46,6 +47,10 @@ export interface NativeRequest extends Addressed {
   readonly headers: InboundHeaders;
   /** The header `Idempotency-Key`. */
   readonly idempotencyKey?: string;
+  /** How long the caller waits for a human, in place of what is set. Seconds. */
+  readonly waitSec?: number;
+  /** Counts one message more of the caller. Throws `RATE_LIMITED` or `RATE_LIMITER_UNAVAILABLE`. */
+  readonly countMessage: (caller: Caller) => Promise<void>;
   /** Where events go; absent when the client takes none. */
   readonly sink?: EventSink;
   /** Aborted when the caller goes away. */
@@ -67,13 +72,9 @@ export interface NativeMcp {
   readonly end: (request: Addressed & { readonly sessionId: string }) => Promise<NativeAnswer>;
 }
 
-export interface NativeMcpOptions extends MethodOptions {
-  readonly refuse: Refuse;
-}
-
 type Verb = 'mcp.native' | 'mcp.native.listen' | 'mcp.native.end';
 
-export function createNativeMcp(options: NativeMcpOptions): NativeMcp {
+export function createNativeMcp(options: MethodOptions): NativeMcp {
   /** Throws `SESSION_NOT_FOUND`, whether there is none or it is somebody else's; the latter is on record. */
   async function sessionOf(verb: Verb, request: Addressed): Promise<McpSession> {
     const { sessionId = '', caller, serverId, reauthenticate } = request;
@@ -87,18 +88,37 @@ export function createNativeMcp(options: NativeMcpOptions): NativeMcp {
     return session;
   }
 
+  /** `count` is told of the message before it is looked at, and may throw. */
+  async function postOne(request: NativeRequest, count?: () => Promise<void>): Promise<NativeAnswer> {
+    const inbound = readInbound(request.body, request.headers);
+    if (inbound.kind === 'refused') return refusal(400, inbound.id, { ...inbound.error });
+    // The stateless era knows none.
+    const isInSession = request.sessionId !== undefined && !(inbound.kind === 'request' && inbound.era === 'stateless');
+    return await answered(request, inbound, async () => {
+      await count?.();
+      const session = isInSession ? await sessionOf('mcp.native', request) : undefined;
+      if (inbound.kind === 'request') return await serve(options, request, inbound, session);
+      return inbound.kind === 'response' ? settle(inbound, session) : take(inbound, session);
+    });
+  }
+
+  async function postBatch(request: NativeRequest, messages: readonly JsonValue[]): Promise<NativeAnswer> {
+    const session = request.sessionId === undefined ? undefined : await sessionOf('mcp.native', request);
+    const fault = batchFault(messages, request, session);
+    if (fault !== undefined) return fault;
+    const { sink: _, countMessage, ...shared } = request;
+    // The first was counted as the request.
+    const countOf = (at: number) => (at === 0 ? undefined : () => countMessage(request.caller));
+    return batchAnswer(
+      await Promise.all(messages.map((body, at) => postOne({ ...shared, countMessage, body }, countOf(at)))),
+    );
+  }
+
   return {
-    async post(request) {
-      const inbound = readInbound(request.body, request.headers);
-      if (inbound.kind === 'refused') return refusal(400, inbound.id, { ...inbound.error });
-      // The stateless era knows none.
-      const isInSession =
-        request.sessionId !== undefined && !(inbound.kind === 'request' && inbound.era === 'stateless');
-      return await answered(request, inbound, async () => {
-        const session = isInSession ? await sessionOf('mcp.native', request) : undefined;
-        if (inbound.kind === 'request') return await serve(options, request, inbound, session);
-        return inbound.kind === 'response' ? settle(inbound, session) : take(inbound, session);
-      });
+    post(request) {
+      const { body } = request;
+      if (!Array.isArray(body)) return postOne(request);
+      return answered(request, undefined, () => postBatch(request, body));
     },
     listen: (request) =>
       answered(request, undefined, async () => {
@@ -136,7 +156,7 @@ async function answered(
 }
 
 async function serve(
-  options: NativeMcpOptions,
+  options: MethodOptions,
   request: NativeRequest,
   rpc: RpcRequest,
   session: McpSession | undefined,
@@ -149,6 +169,8 @@ async function serve(
     const method = methodOf(rpc, turn);
     if (method === undefined) return notServed(rpc);
     const answer = await attempt(method, options, turn, rpc);
+    // Whoever has cancelled it takes what still comes for an answer to nothing.
+    if (running?.isCancelled()) return { ...withoutBody(answer), ...(reply.end() ? { isStreamed: true } : {}) };
     const isStreamed = answer.body !== undefined && reply.finish(answer.body, answer.auditRef);
     return isStreamed ? { ...answer, isStreamed } : answer;
   } catch (error) {
@@ -158,6 +180,10 @@ async function serve(
   } finally {
     running?.end();
   }
+}
+
+function withoutBody({ auditRef }: NativeAnswer): NativeAnswer {
+  return { status: 202, auditRef };
 }
 
 async function attempt(method: Method, options: MethodOptions, turn: Turn, rpc: RpcRequest): Promise<NativeAnswer> {

@@ -15,12 +15,12 @@ import type { McpServer } from '../../mcp/registry.ts';
 import { UpstreamError } from '../../mcp/upstream-error.ts';
 import type { UpstreamSession } from '../../mcp/upstream-session.ts';
 import { type Asked, failed, fromUpstream, type Outcome } from '../call-outcome.ts';
-import type { Caller, RequestFacts } from '../caller.ts';
+import { accountKey, type Caller, isSameCaller, type RequestFacts } from '../caller.ts';
 import { requestHash } from '../request-hash.ts';
 import type { Dispatched, Round, StayingCall } from '../stay.ts';
 import { type AskClient, type Put, unheard } from './ask-client.ts';
 import { AskedRequests } from './asked-requests.ts';
-import { accountKey, type CallerEnd, isSameCaller, type Watched } from './caller-watch.ts';
+import type { CallerEnd, Watched } from './caller-watch.ts';
 
 /** The client's request that a round comes with. */
 export interface RoundTurn {

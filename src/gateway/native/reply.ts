@@ -12,6 +12,8 @@ export interface Reply {
   send(message: JsonObject): void;
   /** False when there is no stream: then the answer is to be given as a body. `auditRef` names the record of it. */
   finish(answer: JsonObject, auditRef?: string): boolean;
+  /** The same without an answer. */
+  end(): boolean;
 }
 
 function commentOf(auditRef: string | undefined): string | undefined {
@@ -42,6 +44,12 @@ export class DirectReply implements Reply {
     this.#sink.end();
     return true;
   }
+
+  end(): boolean {
+    if (this.#sink?.begun !== true) return false;
+    this.#sink.end();
+    return true;
+  }
 }
 
 /** Of a request in a session: a stream that has begun can be resumed. */
@@ -67,6 +75,12 @@ export class SessionReply implements Reply {
   finish(answer: JsonObject, auditRef?: string): boolean {
     if (this.#sink === undefined || (this.#stream === undefined && !this.#sink.begun)) return false;
     this.#begin(this.#sink).finish(answer, commentOf(auditRef));
+    return true;
+  }
+
+  end(): boolean {
+    if (this.#sink === undefined || (this.#stream === undefined && !this.#sink.begun)) return false;
+    this.#begin(this.#sink).end();
     return true;
   }
 

@@ -10,10 +10,13 @@ import type { Caller, RequestFacts } from '../caller.ts';
 import type { ListTools } from '../list-tools.ts';
 import type { Refuse } from '../refusal.ts';
 import { mayUse } from '../rpc-authority.ts';
-import type { ServerFor } from '../server-for.ts';
+import { foundServer, type ServerFor } from '../server-for.ts';
+import { type HelloPart, helloOfAll } from './hello-of-all.ts';
+import type { Patience } from './patience.ts';
 
 export interface HelloOptions {
   readonly serverFor: ServerFor;
+  readonly patience: Patience;
   readonly listTools: Pick<ListTools, 'servers'>;
   readonly policyMode: PolicyMode;
   readonly refuse: Refuse;
@@ -36,7 +39,8 @@ export type Hello = (
   era: InboundEra,
 ) => Promise<JsonObject & { readonly serverInfo: JsonObject }>;
 
-export function createHello({ serverFor, listTools, policyMode, refuse, telemetry, version }: HelloOptions): Hello {
+export function createHello(options: HelloOptions): Hello {
+  const { serverFor, listTools, patience, policyMode, refuse, telemetry, version } = options;
   const gateway = { name: 'talos-gateway', version };
 
   async function permit({ caller, facts, serverId }: HelloRequest): Promise<void> {
@@ -53,23 +57,40 @@ export function createHello({ serverFor, listTools, policyMode, refuse, telemetr
     return decision.allow ? undefined : decision.denial;
   }
 
+  const usesOf = (serverId: string, caller: Caller) => (method: string) => mayUse(method, serverId, caller, policyMode);
+
+  /** Who is down or slow holds up nobody, and counts as having what the caller may use: a session lasts longer than that. */
+  async function partOf(serverId: string, caller: Caller, era: InboundEra): Promise<HelloPart | undefined> {
+    const server = serverFor(serverId, caller);
+    if (server instanceof TalosError) return undefined;
+    const hello = (await patience.answerOf(server, 'hello', (signal) => server.hello(signal))) ?? unheardOf;
+    const { instructions } = hello;
+    const capabilities = capabilitiesFor(hello, era, usesOf(serverId, caller));
+    return { serverId, capabilities, ...(instructions === undefined ? {} : { instructions }) };
+  }
+
   return async (request, era) => {
     const { serverId, caller, signal } = request;
     await permit(request);
-    // Servers come and go.
-    if (serverId === undefined) return { serverInfo: gateway, capabilities: { tools: { listChanged: true } } };
-    const server = serverFor(serverId, caller);
-    if (server instanceof TalosError) throw server;
-    const hello = await server.hello(signal).catch(beforeConnecting);
+    if (serverId === undefined) {
+      const parts = await Promise.all(listTools.servers(caller).map(({ id }) => partOf(id, caller, era)));
+      return { serverInfo: gateway, ...helloOfAll(parts.filter((part) => part !== undefined)) };
+    }
+    const hello = await foundServer(serverFor, serverId, caller).hello(signal).catch(beforeConnecting);
     const { serverInfo = gateway, instructions } = hello;
-    const uses = (method: string) => mayUse(method, serverId, caller, policyMode);
     return {
       serverInfo,
       ...(instructions === undefined ? {} : { instructions }),
-      capabilities: capabilitiesFor(hello, era, uses),
+      capabilities: capabilitiesFor(hello, era, usesOf(serverId, caller)),
     };
   };
 }
+
+/** What is taken for that of a server that has not said it yet: what it does not have is an empty list. */
+const unheardOf: ServerHello = {
+  capabilities: { tools: {}, resources: { subscribe: true }, prompts: {}, completions: {}, logging: {} },
+  era: 'stateless',
+};
 
 /** Of a server that the user has no account at yet: a client that is not let in could not tell its user to connect one. */
 function beforeConnecting(error: unknown): ServerHello {
@@ -86,10 +107,12 @@ function capabilitiesFor(hello: ServerHello, era: InboundEra, uses: (method: str
   const mayWatch = isServedAlike && uses('resources/subscribe');
   return {
     tools: flags(tools, ['listChanged']),
-    ...(resources !== undefined && uses('resources/read')
+    ...(resources !== undefined && (uses('resources/read') || uses('resources/list'))
       ? { resources: flags(resources, mayWatch ? ['listChanged', 'subscribe'] : ['listChanged']) }
       : {}),
-    ...(prompts !== undefined && uses('prompts/get') ? { prompts: flags(prompts, ['listChanged']) } : {}),
+    ...(prompts !== undefined && (uses('prompts/get') || uses('prompts/list'))
+      ? { prompts: flags(prompts, ['listChanged']) }
+      : {}),
     ...(completions !== undefined && uses('completion/complete') ? { completions: {} } : {}),
     ...(logging !== undefined && isServedAlike && uses('logging/setLevel') ? { logging: {} } : {}),
   };

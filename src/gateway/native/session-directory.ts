@@ -7,6 +7,7 @@ import type { Clock } from '../../core/clock.ts';
 import { describeError } from '../../core/errors.ts';
 import { isMintedSessionId, mintSessionId } from '../../core/gateway-key.ts';
 import { LruMap } from '../../core/lru-map.ts';
+import { recur } from '../../core/recur.ts';
 import { SingleFlight } from '../../core/single-flight.ts';
 import type { McpSessionRow, McpSessionStore } from '../../storage/mcp-sessions.ts';
 import type { Log } from '../../telemetry/telemetry.ts';
@@ -81,7 +82,7 @@ export function createSessionDirectory(options: SessionDirectoryOptions): Sessio
       await store.removeEarlierAt({ gatewayId, gatewayUrl });
     },
     async close() {
-      await Promise.all([keeper.close(), removals.close()]);
+      await Promise.all([keeper.stop(), removals.close()]);
       // What cannot be taken out now is forgotten when nobody says any more that it is open.
       await store
         .removeAllOf(gatewayId)
@@ -102,11 +103,6 @@ function createNobodys(clock: Clock) {
 
 /** Says now and then that the sessions are still open. */
 function startKeeper(own: ReadonlySet<string>, store: McpSessionStore, log: Log) {
-  const keeping = new SingleFlight<void>();
-  const timer = setInterval(() => {
-    keeping.run(keep).catch((error: unknown) => log.warn(`MCP sessions could not be kept: ${describeError(error)}`));
-  }, bounds.mcpSessionKeepMs).unref();
-
   async function keep(): Promise<void> {
     const ids = [...own];
     for (let from = 0; from < ids.length; from += bounds.mcpSessionRowsMax) {
@@ -114,12 +110,9 @@ function startKeeper(own: ReadonlySet<string>, store: McpSessionStore, log: Log)
     }
   }
 
-  return {
-    async close(): Promise<void> {
-      clearInterval(timer);
-      await keeping.settled();
-    },
-  };
+  return recur(bounds.mcpSessionKeepMs, keep, (error) =>
+    log.warn(`MCP sessions could not be kept: ${describeError(error)}`),
+  );
 }
 
 /** Removes what it is given, many at a time when many come. What cannot be removed is forgotten when its time is over. */

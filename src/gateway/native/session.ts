@@ -11,13 +11,15 @@ import type { RpcId } from '../../mcp/protocol/inbound.ts';
 import type { ClientHello, Peer } from '../../mcp/protocol/peer.ts';
 import type { McpServer } from '../../mcp/registry.ts';
 import { UpstreamError } from '../../mcp/upstream-error.ts';
-import type { UpstreamSession } from '../../mcp/upstream-session.ts';
-import type { Caller, RequestFacts } from '../caller.ts';
+import type { ToolSource, UpstreamSession } from '../../mcp/upstream-session.ts';
+import { accountKey, type Caller, isSameCaller, type RequestFacts } from '../caller.ts';
+import { uriAmongAll } from './aggregate-names.ts';
 import { AskedRequests } from './asked-requests.ts';
-import { accountKey, isSameCaller } from './caller-watch.ts';
 import type { EventSink } from './event-sink.ts';
+import { toolsChanged } from './list-changes.ts';
 import type { ReplayBudget } from './replay-buffer.ts';
 import { type Reply, SessionReply } from './reply.ts';
+import { SessionSettings } from './session-settings.ts';
 import { SessionStreams } from './session-streams.ts';
 
 export type SessionEnd =
@@ -50,8 +52,17 @@ export interface McpSessionOptions {
   readonly clock: Clock;
   /** The client as a server may know it, and whom that server talks to outside of any request. */
   readonly clientFor: (session: McpSession, server: McpServer) => { readonly client: ClientHello; readonly peer: Peer };
+  /** Among all servers: told of each that the session comes to, before anybody else speaks to it there. */
+  readonly onOpened: (part: SessionPart) => Promise<void>;
   /** Resolves when the end is on record, or cannot be. */
   readonly onEnd: (session: McpSession, reason: SessionEnd) => Promise<void>;
+}
+
+/** One server's part of a session. */
+export interface SessionPart {
+  readonly session: McpSession;
+  readonly server: McpServer;
+  readonly upstream: UpstreamSession;
 }
 
 /** A request of the client that has no answer yet. */
@@ -60,17 +71,30 @@ interface Running {
   readonly reply: Reply;
 }
 
+export interface Begun {
+  /** Aborted when nobody waits for it any more. */
+  readonly signal: AbortSignal;
+  /** Whether its client has said so. */
+  readonly isCancelled: () => boolean;
+  readonly end: () => void;
+}
+
+const cancelledByClient = Symbol('cancelled by its client');
+
 export class McpSession {
   readonly id: string;
   readonly name: string;
   readonly opening: SessionOpening;
   readonly openedAtMs: number;
   readonly asked = new AskedRequests();
+  /** Among all servers. */
+  readonly settings = new SessionSettings();
   readonly #options: McpSessionOptions;
   readonly #streams: SessionStreams;
   readonly #running = new Map<RpcId, Running>();
   /** By the server as it is for this caller: with other credentials it is another one. */
   readonly #upstreams = new Map<McpServer, Promise<UpstreamSession>>();
+  readonly #opened = new Map<McpServer, UpstreamSession>();
   readonly #life = new AbortController();
   #caller: Caller;
   #reauthenticate: () => Promise<Caller>;
@@ -149,7 +173,7 @@ export class McpSession {
    * A request of its client begins. It outlives its connection, and ends with the session or when the client cancels it.
    * Throws `INVALID_REQUEST` for an id that is in use, and `UPSTREAM_BUSY` for one request too many.
    */
-  begin(id: RpcId, reply: SessionReply): { readonly signal: AbortSignal; readonly end: () => void } {
+  begin(id: RpcId, reply: SessionReply): Begun {
     if (this.#running.has(id)) throw new TalosError('INVALID_REQUEST', { message: 'A request of this id is open.' });
     if (this.#running.size >= bounds.mcpSessionRequestsMax) throw new TalosError('UPSTREAM_BUSY');
     const controller = new AbortController();
@@ -160,12 +184,13 @@ export class McpSession {
       this.#running.delete(id);
       this.#usedAtMs = this.#options.clock.monotonic();
     };
-    return { signal: controller.signal, end };
+    const { signal } = controller;
+    return { signal, isCancelled: () => signal.reason === cancelledByClient, end };
   }
 
   /** The client no longer waits for it. */
   cancel(id: unknown): void {
-    if (typeof id === 'string' || typeof id === 'number') this.#running.get(id)?.controller.abort();
+    if (typeof id === 'string' || typeof id === 'number') this.#running.get(id)?.controller.abort(cancelledByClient);
   }
 
   /** Where the answer to a request goes, and what precedes it. */
@@ -222,6 +247,19 @@ export class McpSession {
     }
   }
 
+  /** The same, where it is open already. */
+  opened(server: McpServer): UpstreamSession | undefined {
+    return this.#opened.get(server);
+  }
+
+  /** The tools that a server shows in its session with it, once there is one. */
+  readonly toolsAt = (server: McpServer): ToolSource | undefined => this.opened(server)?.tools;
+
+  /** Every server that it has a session with. */
+  parts(): SessionPart[] {
+    return [...this.#opened].map(([server, upstream]) => ({ session: this, server, upstream }));
+  }
+
   /** Tells a server that it has a session with. */
   notifyServer(server: McpServer, method: string, params: JsonObject): void {
     this.#upstreams
@@ -254,19 +292,43 @@ export class McpSession {
   }
 
   async #openUpstream(server: McpServer): Promise<UpstreamSession> {
-    return await server.openSession({
+    const upstream = await server.openSession({
       ...this.#options.clientFor(this, server),
       owner: accountKey(this.#caller),
       protocolVersion: this.opening.protocolVersion,
+      onToolsChanged: () => this.say({ jsonrpc: '2.0', method: toolsChanged }),
       onLost: () => this.#lost(server),
       signal: this.#life.signal,
     });
+    // It may be lost already.
+    if (this.#upstreams.has(server)) await this.#begun(server, upstream);
+    return upstream;
   }
 
-  /** What a server knew of this client is gone: at its own address the session is, among all servers a new one is opened. */
+  async #begun(server: McpServer, upstream: UpstreamSession): Promise<void> {
+    this.#opened.set(server, upstream);
+    if (this.serverId !== undefined) return;
+    try {
+      await this.#options.onOpened({ session: this, server, upstream });
+    } catch (error) {
+      this.#opened.delete(server);
+      void upstream.close();
+      throw error;
+    }
+  }
+
+  /**
+   * What a server knew of this client is gone: at its own address the session is, among all servers a new one is opened.
+   * Until then nobody tells of the resources that it watches there, which may have changed as well.
+   */
   #lost(server: McpServer): void {
-    if (this.serverId !== undefined) void this.end('server_lost');
-    else this.#upstreams.delete(server);
+    if (this.serverId !== undefined) return void this.end('server_lost');
+    this.#upstreams.delete(server);
+    this.#opened.delete(server);
+    for (const uri of this.settings.watchedAt(server.id)) {
+      const params = { uri: uriAmongAll(server.id, uri) };
+      this.say({ jsonrpc: '2.0', method: 'notifications/resources/updated', params });
+    }
   }
 }
 

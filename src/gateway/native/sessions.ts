@@ -10,14 +10,15 @@ import type { Clock } from '../../core/clock.ts';
 import type { Denial } from '../../core/denial.ts';
 import { describeError } from '../../core/errors.ts';
 import { surfaceHttp } from '../../core/surface-http.ts';
+import { notification } from '../../mcp/protocol/json-rpc.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Caller } from '../caller.ts';
 import { rightMeta } from '../right-meta.ts';
 import { CallerWatch } from './caller-watch.ts';
+import { type ListChange, type ListChanges, toolsChanged } from './list-changes.ts';
 import type { ReplayBudget } from './replay-buffer.ts';
 import { McpSession, type McpSessionOptions, type SessionEnd, type SessionOpening } from './session.ts';
 import type { OpenedSession, SessionDirectory } from './session-directory.ts';
-import type { ToolChanges } from './tool-changes.ts';
 
 export interface McpSessionsOptions {
   readonly recorder: Pick<Recorder, 'record'>;
@@ -26,8 +27,11 @@ export interface McpSessionsOptions {
   readonly validity: (caller: Caller) => Denial | undefined;
   /** Whether a caller may be at the address of a server; without an id, of all. */
   readonly mayReach: (caller: Caller, serverId: string | undefined) => boolean;
+  /** Whether a caller may hear that a list of a server has changed. */
+  readonly mayHear: (caller: Caller, serverId: string, method: string) => boolean;
   readonly clientFor: McpSessionOptions['clientFor'];
-  readonly toolChanges: ToolChanges;
+  readonly onOpened: McpSessionOptions['onOpened'];
+  readonly listChanges: ListChanges;
   /** Where all gateways find them. */
   readonly directory: Pick<SessionDirectory, 'newId' | 'opened' | 'ended'>;
 }
@@ -58,7 +62,7 @@ export class McpSessions {
       validity,
       mayStay: (session) => mayReach(session.caller, session.serverId),
     });
-    this.#unfollow = options.toolChanges.on((serverId) => this.#toolsChanged(serverId));
+    this.#unfollow = options.listChanges.on((change) => this.#listChanged(change));
   }
 
   /** Throws `SESSIONS_FULL`, and what says that it cannot be recorded or found by other gateways. */
@@ -117,7 +121,7 @@ export class McpSessions {
   }
 
   #create(opening: SessionOpening): McpSession {
-    const { clock, clientFor, directory } = this.#options;
+    const { clock, clientFor, onOpened, directory } = this.#options;
     return new McpSession({
       id: directory.newId(),
       name: randomUUID(),
@@ -125,6 +129,7 @@ export class McpSessions {
       budget: this.#budget,
       clock,
       clientFor,
+      onOpened,
       onEnd: (session, reason) => this.#ended(session, reason),
     });
   }
@@ -154,13 +159,19 @@ export class McpSessions {
     }
   }
 
-  #toolsChanged(serverId: string): void {
-    const message = { jsonrpc: '2.0', method: 'notifications/tools/list_changed' };
+  #listChanged(change: ListChange): void {
+    const { serverId, method } = change;
     for (const session of this.#byId.values()) {
-      const concerns = session.serverId === undefined || session.serverId === serverId;
-      if (concerns && this.#options.mayReach(session.caller, serverId)) session.say(message);
+      if (!concerns(session, change) || !this.#options.mayHear(session.caller, serverId, method)) continue;
+      session.say(notification(method));
     }
   }
+}
+
+/** Of prompts and resources it hears from a server itself, where it has a session with that: that is whose lists it has. */
+function concerns(session: McpSession, { serverId, method, saidBy }: ListChange): boolean {
+  if (method === toolsChanged) return session.serverId === undefined || session.serverId === serverId;
+  return session.serverId === undefined && (saidBy === undefined || session.opened(saidBy) === undefined);
 }
 
 function listed({ id, serverId, caller: { principal, authority } }: McpSession) {

@@ -2,10 +2,11 @@
 import { bounds } from '../../config/bounds.ts';
 import { isJsonObject, type JsonObject } from '../../core/json.ts';
 import type { RpcId } from '../../mcp/protocol/inbound.ts';
-import type { Caller } from '../caller.ts';
-import { type CallerEnd, isSameCaller, type Watched } from './caller-watch.ts';
+import { notification } from '../../mcp/protocol/json-rpc.ts';
+import { type Caller, isSameCaller } from '../caller.ts';
+import { notificationAmongAll } from './aggregate-content.ts';
+import type { CallerEnd, Watched } from './caller-watch.ts';
 import { isAskedFor, type ListenFilter } from './listen-filter.ts';
-import { notification } from './peers.ts';
 import type { Turn } from './turn.ts';
 
 export type SubscriptionEnd = CallerEnd | 'client_left' | 'server_ended' | 'shutdown';
@@ -58,9 +59,10 @@ export class Subscription implements Watched {
     for (const tell of early) tell();
   }
 
-  /** What the server says that was asked for; the tools are told of by whoever has their list. */
-  hear(method: string, params: JsonObject): void {
-    if (isAskedFor(this.filter, method, params)) this.tell(method, params);
+  /** What a server says that was asked for; the tools are told of by whoever has their list. */
+  hear(serverId: string, method: string, params: JsonObject): void {
+    if (!isAskedFor(this.filter, serverId, method, params)) return;
+    this.tell(method, this.serverId === undefined ? notificationAmongAll(serverId, method, params) : params);
   }
 
   tell(method: string, params: JsonObject): void {

@@ -10,9 +10,9 @@ import { TalosError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
 import type { TakeCharges } from '../../core/limit.ts';
 import { surfaceHttp } from '../../core/surface-http.ts';
+import type { SurfaceId } from '../../core/surfaces.ts';
 import type { RpcId } from '../../mcp/protocol/inbound.ts';
 import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
-import type { McpServer } from '../../mcp/registry.ts';
 import type { PolicyMode } from '../../policy/decide.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Caller } from '../caller.ts';
@@ -20,12 +20,14 @@ import { overLimit } from '../over-limit.ts';
 import { denialError, type Refuse } from '../refusal.ts';
 import { rpcHash } from '../request-hash.ts';
 import { rightMeta } from '../right-meta.ts';
-import type { ServerFor } from '../server-for.ts';
+import { foundServer, type ServerFor } from '../server-for.ts';
+import { resourcesAmongAll } from './aggregate-names.ts';
 import type { Outcome, RpcRequest } from './answer.ts';
 import { CallerWatch } from './caller-watch.ts';
-import { type ListenFilter, listenDenial, readListenFilter } from './listen-filter.ts';
+import { type ListChange, type ListChanges, toolsChanged } from './list-changes.ts';
+import { isListAskedFor, type ListenFilter, listenDenial, readListenFilter } from './listen-filter.ts';
+import { listenToServers } from './listen-to-servers.ts';
 import { Subscription, type SubscriptionEnd, subscriptionKey } from './subscription.ts';
-import type { ToolChanges } from './tool-changes.ts';
 import type { Turn } from './turn.ts';
 
 export interface SubscriptionsOptions {
@@ -39,7 +41,9 @@ export interface SubscriptionsOptions {
   readonly validity: (caller: Caller) => Denial | undefined;
   /** Whether a caller may be at the address of a server; without an id, of all. */
   readonly mayReach: (caller: Caller, serverId: string | undefined) => boolean;
-  readonly toolChanges: ToolChanges;
+  /** Whether a caller may hear that a list of a server has changed. */
+  readonly mayHear: (caller: Caller, serverId: string, method: string) => boolean;
+  readonly listChanges: ListChanges;
 }
 
 export class Subscriptions {
@@ -69,13 +73,13 @@ export class Subscriptions {
     const { sink, caller, serverId } = turn;
     if (sink === undefined) return notAcceptable;
     const filter = readListenFilter(rpc.params['notifications'], serverId);
-    if (filter === undefined) return invalidFilter;
+    if (filter === undefined) return invalidFilter(serverId);
     await this.#permit(turn, filter);
     if (this.#isClosing) throw new TalosError('SERVER_SHUTTING_DOWN');
     const free = this.#watch.reserve(caller);
     const subscription = new Subscription(turn, rpc.id, filter);
     try {
-      await this.#record(turn, rpc);
+      await this.#record(turn, rpc, filter);
       return endOf(rpc.id, await this.#serve(subscription, turn));
     } finally {
       this.#watch.remove(subscription);
@@ -98,29 +102,25 @@ export class Subscriptions {
       : (caller.denial ?? deny('SCOPE_MISMATCH', 'scope'));
     telemetry.decided(denial);
     const asked = { rpc_method: 'subscriptions/listen', ...(serverId === undefined ? {} : { server_id: serverId }) };
-    if (denial !== undefined) await refuse('mcp.methods.relay', denial, caller, facts, asked);
-    if (serverId === undefined) return;
-    const limited = await overLimit(take, caller, found(serverFor, serverId, caller));
-    if (limited !== undefined) throw limited;
+    if (denial !== undefined) await refuse('mcp.methods.relay', denial, caller, facts, asked, cameInAt(serverId));
+    const asks = new Set([
+      ...(serverId === undefined ? [] : [serverId]),
+      ...(filter.resourceSubscriptions?.keys() ?? []),
+    ]);
+    for (const id of asks) {
+      const limited = await overLimit(take, caller, foundServer(serverFor, id, caller));
+      if (limited !== undefined) throw limited;
+    }
   }
 
-  async #serve(subscription: Subscription, turn: Turn): Promise<SubscriptionEnd> {
-    const { serverId, sink, signal } = turn;
-    const { filter } = subscription;
+  async #serve(subscription: Subscription, { sink, signal }: Turn): Promise<SubscriptionEnd> {
+    const { serverFor, listChanges } = this.#options;
     sink?.onClose(() => subscription.end('client_left'));
     if (signal.aborted) subscription.end('client_left');
-    const stop = this.#options.toolChanges.on((changed) => {
-      const concerns = serverId === undefined || serverId === changed;
-      if (!concerns || filter.toolsListChanged !== true) return;
-      if (this.#options.mayReach(subscription.caller, changed))
-        subscription.tell('notifications/tools/list_changed', {});
-    });
+    const stop = listChanges.on((change) => this.#listChanged(subscription, change));
     try {
-      const honoured = serverId === undefined ? {} : await this.#listenTo(serverId, subscription);
-      subscription.acknowledge({
-        ...(filter.toolsListChanged === true ? { toolsListChanged: true } : {}),
-        ...honoured,
-      });
+      const honoured = await listenToServers(serverFor, subscription);
+      subscription.acknowledge({ ...listsTold(subscription), ...honoured });
       this.#watch.add(subscription);
       this.#measure();
       return await subscription.over;
@@ -130,34 +130,38 @@ export class Subscriptions {
     }
   }
 
-  /** What the server honours of what is for it to tell. */
-  async #listenTo(serverId: string, subscription: Subscription): Promise<JsonObject> {
-    const { toolsListChanged: _, ...filter } = subscription.filter;
-    if (Object.keys(filter).length === 0) return {};
-    const server = found(this.#options.serverFor, serverId, subscription.caller);
-    const { acknowledged } = await server.listen({
-      filter: filter as JsonObject,
-      onNotification: (method, params) => subscription.hear(method, params),
-      onEnd: () => subscription.end('server_ended'),
-      signal: subscription.signal,
-    });
-    const { toolsListChanged: __, ...honoured } = acknowledged as JsonObject & ListenFilter;
-    return honoured as JsonObject;
+  #listChanged(subscription: Subscription, { serverId, method }: ListChange): void {
+    const isToldHere =
+      subscription.serverId === undefined || (subscription.serverId === serverId && method === toolsChanged);
+    if (!isToldHere || !isListAskedFor(subscription.filter, method)) return;
+    if (this.#options.mayHear(subscription.caller, serverId, method)) subscription.tell(method, {});
   }
 
-  async #record({ caller, facts, serverId }: Turn, { method, params }: RpcRequest): Promise<void> {
+  /** What was asked for at the address, and among all servers what each is asked. */
+  async #record(turn: Turn, { method, params }: RpcRequest, { resourceSubscriptions }: ListenFilter): Promise<void> {
+    const { serverId } = turn;
+    const ofServers = serverId === undefined ? [...(resourceSubscriptions ?? [])] : [];
+    await Promise.all([
+      this.#recordAt(turn, serverId, rpcHash(method, params)),
+      ...ofServers.map(([id, uris]) =>
+        this.#recordAt(turn, id, rpcHash(method, { notifications: { resourceSubscriptions: uris } })),
+      ),
+    ]);
+  }
+
+  async #recordAt({ caller, facts, ...at }: Turn, serverId: string | undefined, request_hash: string): Promise<void> {
     await this.#options.recorder.record({
       surfaceId: 'mcp.methods.relay',
       requestId: facts.requestId,
       principal: caller.principal,
       outcome: 'success',
-      http: surfaceHttp(serverId === undefined ? 'mcp.native.all' : 'mcp.methods.relay', 200, facts),
+      http: surfaceHttp(cameInAt(at.serverId), 200, facts),
       resource: { type: 'server', id: serverId ?? 'gateway' },
       meta: {
         event_type: 'mcp_request',
         server_id: serverId,
-        rpc_method: method,
-        request_hash: rpcHash(method, params),
+        rpc_method: 'subscriptions/listen',
+        request_hash,
         ...rightMeta(caller),
       },
     });
@@ -168,10 +172,18 @@ export class Subscriptions {
   }
 }
 
-function found(serverFor: ServerFor, serverId: string, caller: Caller): McpServer {
-  const server = serverFor(serverId, caller);
-  if (server instanceof TalosError) throw server;
-  return server;
+function cameInAt(serverId: string | undefined): SurfaceId {
+  return serverId === undefined ? 'mcp.native.all' : 'mcp.methods.relay';
+}
+
+/** The lists of which the gateway tells: at the address of one server the others are for that to tell of. */
+function listsTold({ serverId, filter }: Subscription): JsonObject {
+  const { toolsListChanged, promptsListChanged, resourcesListChanged } = filter;
+  return {
+    ...(toolsListChanged && { toolsListChanged }),
+    ...(serverId === undefined && promptsListChanged && { promptsListChanged }),
+    ...(serverId === undefined && resourcesListChanged && { resourcesListChanged }),
+  };
 }
 
 /** A stream that ends in good order has a result. */
@@ -187,6 +199,12 @@ const notAcceptable: Outcome = {
   error: { code: rpcCodes.invalidRequest, message: 'This is answered by an event stream: accept text/event-stream.' },
 };
 
-const invalidFilter: Outcome = {
-  error: { code: rpcCodes.invalidParams, message: 'The notifications to listen to are not valid.' },
-};
+function invalidFilter(serverId: string | undefined): Outcome {
+  const message = 'The notifications to listen to are not valid.';
+  return {
+    error: {
+      code: rpcCodes.invalidParams,
+      message: serverId === undefined ? `${message} ${resourcesAmongAll}` : message,
+    },
+  };
+}

@@ -12,6 +12,8 @@ export interface Turn {
   readonly serverId?: string;
   /** The header `Idempotency-Key`. */
   readonly idempotencyKey?: string;
+  /** How long the caller waits for a human, in place of what is set. Seconds. */
+  readonly waitSec?: number;
   /** The address that browsers know the gateway by. */
   readonly base?: string;
   readonly headers: InboundHeaders;

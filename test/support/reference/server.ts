@@ -23,12 +23,19 @@ import {
 } from '@modelcontextprotocol/server';
 import { registerQuestions, type State } from './questions.ts';
 import { registerReading } from './reading.ts';
-import { registerTools, type Switches } from './tools.ts';
+import { registerTools, type Switches, switchExtra } from './tools.ts';
 
 export interface ReferenceServer {
   readonly url: string;
   /** Sessions that are open. */
   readonly sessions: () => number;
+  /** Says to whoever listens that a resource is not what it was. */
+  readonly updated: (uri: string) => void;
+  readonly resourcesChanged: () => void;
+  /** What was subscribed to, in all sessions and in their order. */
+  readonly subscribed: readonly string[];
+  /** Knows none of its sessions any more. */
+  readonly forget: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
 
@@ -37,21 +44,31 @@ interface Session {
   readonly server: McpServer;
 }
 
+export interface ReferenceOptions {
+  /** Adds to what it has. */
+  readonly extend?: (server: McpServer) => void;
+}
+
 /** Listens on a free port of the loopback interface. */
-export async function startReferenceServer(): Promise<ReferenceServer> {
+export async function startReferenceServer(options: ReferenceOptions = {}): Promise<ReferenceServer> {
+  const subscribed: string[] = [];
   const sessions = new Map<string, Session>();
   const states = createRequestStateCodec<State>({ key: randomUUID() });
   const switches = createSwitches({
     onTools: () => {
       modern.notify.toolsChanged();
-      for (const { server } of sessions.values()) server.sendToolListChanged();
+      for (const { server } of sessions.values()) switchExtra(server, switches.hasExtraTool());
     },
     onPrompts: () => {
       modern.notify.promptsChanged();
       for (const { server } of sessions.values()) server.sendPromptListChanged();
     },
   });
-  const build = () => buildServer(switches, states);
+  const build = () => {
+    const server = buildServer(switches, states, subscribed);
+    options.extend?.(server);
+    return server;
+  };
   const modern = createMcpHandler(build, { legacy: 'reject' });
   const answerModern = toNodeHandler(modern);
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
@@ -73,11 +90,29 @@ export async function startReferenceServer(): Promise<ReferenceServer> {
   return {
     url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`,
     sessions: () => sessions.size,
+    updated(uri) {
+      modern.notify.resourceUpdated(uri);
+      for (const { server } of sessions.values()) void server.server.sendResourceUpdated({ uri });
+    },
+    resourcesChanged() {
+      modern.notify.resourcesChanged();
+      for (const { server } of sessions.values()) server.sendResourceListChanged();
+    },
+    subscribed,
+    async forget() {
+      const known = [...sessions.values()];
+      sessions.clear();
+      for (const { transport } of known) await transport.close();
+    },
     stop,
   };
 }
 
-function buildServer(switches: Switches, states: ReturnType<typeof createRequestStateCodec<State>>): McpServer {
+function buildServer(
+  switches: Switches,
+  states: ReturnType<typeof createRequestStateCodec<State>>,
+  subscribed: string[],
+): McpServer {
   const server = new McpServer(
     { name: 'reference', version: '1.0.0' },
     {
@@ -93,9 +128,11 @@ function buildServer(switches: Switches, states: ReturnType<typeof createRequest
   registerTools(server, switches);
   registerQuestions(server, states);
   registerReading(server, switches);
-  for (const method of ['resources/subscribe', 'resources/unsubscribe'] as const) {
-    server.server.setRequestHandler(method, () => ({}));
-  }
+  server.server.setRequestHandler('resources/subscribe', ({ params }) => {
+    subscribed.push(params.uri);
+    return {};
+  });
+  server.server.setRequestHandler('resources/unsubscribe', () => ({}));
   return server;
 }
 

@@ -1,5 +1,5 @@
 /** Tools of the reference server that answer at once, or tell of their progress. Their names are the conformance suite's. */
-import { fromJsonSchema, type JsonSchemaType, type McpServer } from '@modelcontextprotocol/server';
+import { fromJsonSchema, type JsonSchemaType, type McpServer, type RegisteredTool } from '@modelcontextprotocol/server';
 import { pixelPng, silentWav } from './media.ts';
 
 /** What tools change about the server itself. */
@@ -16,6 +16,14 @@ export function schemaOf<T = Record<string, unknown>>(schema: object) {
 
 export const text = (said: string) => ({ type: 'text' as const, text: said });
 export const says = (said: string) => ({ content: [text(said)] });
+
+/** The tool that comes and goes, of servers that outlive a request. */
+const extras = new WeakMap<McpServer, RegisteredTool>();
+
+/** Its clients are told. */
+export function switchExtra(server: McpServer, isThere: boolean): void {
+  extras.get(server)?.update({ enabled: isThere });
+}
 
 export function registerTools(server: McpServer, switches: Switches): void {
   registerContentTools(server);
@@ -38,8 +46,9 @@ export function registerTools(server: McpServer, switches: Switches): void {
     { description: 'Has an argument that is sent in a header as well', inputSchema: schemaOf(headerSchema) },
     (args) => says(JSON.stringify(args)),
   );
-  if (switches.hasExtraTool())
-    server.registerTool('test_extra', { description: 'Comes and goes' }, () => says('extra'));
+  const extra = server.registerTool('test_extra', { description: 'Comes and goes' }, () => says('extra'));
+  if (!switches.hasExtraTool()) extra.disable();
+  extras.set(server, extra);
 }
 
 function registerContentTools(server: McpServer): void {

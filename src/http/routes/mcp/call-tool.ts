@@ -1,5 +1,5 @@
 /** `POST /v1/mcp/servers/{server_id}/tools/{tool_name}:call`: one tool call over REST. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { JsonObject } from '../../../core/json.ts';
 import { receiptToJson } from '../../../core/receipt.ts';

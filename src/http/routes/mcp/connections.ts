@@ -1,10 +1,11 @@
 /** The account of a user at a tool server: connected, looked at, disconnected, and the page that a browser comes back to. */
-import { Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { TalosError } from '../../../core/errors.ts';
 import type { ConnectServer } from '../../../gateway/connect-server.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { baseUrl } from '../../protected-resource.ts';
 import { pageOf } from './connection-page.ts';
@@ -61,8 +62,7 @@ function accountRoutes(app: App, { authenticate, connectServer, factsOf }: Conne
   const onRequest = authenticated(authenticate, 'bearer');
   const tags = ['MCP'];
   const asking = (request: FastifyRequest, serverId: string) => ({
-    caller: callerOf(request),
-    facts: factsOf(request),
+    ...askerOf(request, factsOf),
     serverId,
   });
 

@@ -1,17 +1,23 @@
 /** `/mcp/{server_id}/sse` and `/mcp/{server_id}/messages`: MCP as it was before Streamable HTTP, for clients that know no other. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
-import type { JsonValue } from '../../../core/json.ts';
 import type { LegacyConnections } from '../../../gateway/native/legacy-connections.ts';
-import { authenticated } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { forwardForeign } from '../../forward.ts';
+import {
+  addressed,
+  judgedNative,
+  Message,
+  type NativeRequestDeps,
+  Params,
+  posted,
+  Response,
+  send,
+  sinkOf,
+} from '../../native-request.ts';
 import { oneHeader } from '../../one-header.ts';
-import { onlyAllowedOrigins } from '../../origin.ts';
 import { createReauthenticate } from '../../stream-credentials.ts';
-import { addressed, Message, type NativeRouteDeps, onlyKnown, Params, Response, send, sinkOf } from './native.ts';
 
-export interface LegacyRouteDeps extends NativeRouteDeps {
+export interface LegacyRouteDeps extends NativeRequestDeps {
   readonly legacyConnections: LegacyConnections;
 }
 
@@ -20,13 +26,8 @@ const Query = Type.Object({ session_id: Type.String({ maxLength: bounds.pathPara
 
 export function legacyMcpRoutes(app: App, deps: LegacyRouteDeps): void {
   const { legacyConnections: connections } = deps;
-  const served = { ...deps, reauthenticate: createReauthenticate(deps.authenticate) };
-  const onRequest = [
-    onlyAllowedOrigins(deps.originAllowed),
-    forwardForeign(deps.forwardSession),
-    authenticated(deps.authenticate, 'open'),
-    onlyKnown,
-  ];
+  const asked = { ...deps, reauthenticate: createReauthenticate(deps.authenticate) };
+  const onRequest = judgedNative(deps);
 
   app.get(
     '/mcp/:server_id/sse',
@@ -45,8 +46,8 @@ export function legacyMcpRoutes(app: App, deps: LegacyRouteDeps): void {
     },
     async (request, reply) => {
       const serverId = request.params.server_id;
-      const stream = sinkOf(served, request, reply);
-      const id = await connections.open({ ...addressed(served, request, serverId), serverId });
+      const stream = sinkOf(deps.telemetry, request, reply);
+      const id = await connections.open({ ...addressed(asked, request, serverId), serverId });
       stream.sendAs('endpoint', `/mcp/${encodeURIComponent(serverId)}/messages?session_id=${id}`);
       connections.serve(id, stream);
       return reply;
@@ -56,7 +57,7 @@ export function legacyMcpRoutes(app: App, deps: LegacyRouteDeps): void {
   app.post(
     '/mcp/:server_id/messages',
     {
-      config: { surface: 'mcp.native.messages' },
+      config: { surface: 'mcp.native.messages', speaksJsonRpc: true },
       schema: {
         tags,
         summary: 'Post a message in such a session',
@@ -69,15 +70,13 @@ export function legacyMcpRoutes(app: App, deps: LegacyRouteDeps): void {
       onRequest,
     },
     async (request, reply) => {
-      const { headers, params, query, body } = request;
-      const idempotencyKey = oneHeader(headers['idempotency-key']);
+      const { headers, params, query } = request;
       const { answer, done } = await connections.post({
-        ...addressed(served, request, params.server_id),
+        ...addressed(asked, request, params.server_id),
         serverId: params.server_id,
         sessionId: query.session_id,
-        body: body as JsonValue | undefined,
+        ...posted(deps, request),
         headers: { protocolVersion: oneHeader(headers['mcp-protocol-version']), method: undefined, name: undefined },
-        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
       });
       send(answer, reply);
       // What is under way counts as such, though its client has been answered.

@@ -1,7 +1,7 @@
 /** `GET /v1/mcp/servers…`: the tool servers, their tools and schemas, as far as the caller may use them. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import type { ListTools } from '../../../gateway/list-tools.ts';
-import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { onlySchemas, schemaPath } from './tool-path.ts';
 
@@ -52,13 +52,16 @@ export function listToolsRoutes(
       schema: { tags: ['MCP'], summary: 'List tool servers', response: { 200: Servers } },
       onRequest,
     },
-    async (request) => ({
-      servers: listTools.servers(callerOf(request)).map(({ upstream, tags, ...server }) => ({
-        ...server,
-        tags: [...tags],
-        metadata: upstream === undefined ? {} : { upstream },
-      })),
-    }),
+    async (request) => {
+      const servers = await listTools.askedServers(callerOf(request), factsOf(request));
+      return {
+        servers: servers.map(({ upstream, tags, ...server }) => ({
+          ...server,
+          tags: [...tags],
+          metadata: upstream === undefined ? {} : { upstream },
+        })),
+      };
+    },
   );
 
   app.get(
@@ -76,8 +79,7 @@ export function listToolsRoutes(
     async (request, reply) => {
       const { server_id: serverId } = request.params;
       const tools = await listTools.tools({
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         serverId,
         signal: clientGone(reply),
       });
@@ -96,8 +98,7 @@ export function listToolsRoutes(
       const path = schemaPath(request.raw.url ?? '');
       const tool = await listTools.tool({
         ...path,
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         signal: clientGone(reply),
       });
       return {
