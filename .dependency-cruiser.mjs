@@ -66,7 +66,7 @@ const mcpFolders = {
   duplex: ['protocol', 'resilience'],
   stdio: ['credentials', 'duplex'],
   http: ['credentials', 'duplex', 'network', 'protocol', 'resilience'],
-  sessions: ['protocol', 'resilience'],
+  sessions: ['protocol', 'resilience', 'tools'],
 };
 
 /** Which folder owns which packages; nobody else imports them, not even their types. */

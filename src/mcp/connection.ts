@@ -48,8 +48,10 @@ export interface Connection extends Asking {
   close(): Promise<void>;
 }
 
-export interface OwnSessionOptions extends Omit<SessionOptions, 'signal'> {
+export interface OwnSessionOptions extends Omit<SessionOptions, 'signal' | 'onToolsChanged'> {
   readonly deadline: Deadline;
+  /** In place of the connection's. */
+  readonly onChange: ConnectionOptions['onChange'];
 }
 
 export interface OwnSession extends Asking {

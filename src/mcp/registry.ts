@@ -14,11 +14,11 @@ import { type McpBounds, mcpBounds } from './mcp-bounds.ts';
 import type { HealthState } from './resilience/circuit.ts';
 import { McpServer, type McpServerOptions } from './server.ts';
 import { type ServerTest, testServer } from './server-test.ts';
-import type { CatalogTool } from './tools/catalog.ts';
+import type { CatalogTool } from './tools/catalog-tool.ts';
 import { InputValidators } from './tools/input-validator.ts';
 
 export type { McpServer } from './server.ts';
-export type { CatalogTool } from './tools/catalog.ts';
+export type { CatalogTool } from './tools/catalog-tool.ts';
 export type { UpstreamAnswer } from './upstream-call.ts';
 
 export interface ServerSummary {

@@ -14,15 +14,18 @@ import { Deadline } from './deadline.ts';
 import { DuplexConnection } from './duplex/connection.ts';
 import { HttpConnection } from './http/connection.ts';
 import type { McpBounds } from './mcp-bounds.ts';
+import { announcesChanges } from './protocol/era.ts';
 import type { ServerHello } from './protocol/hello.ts';
 import type { RpcAnswer } from './protocol/json-rpc.ts';
 import { mirrorHeaders } from './protocol/mirror-headers.ts';
 import { CallQueue } from './resilience/call-queue.ts';
 import { Circuit, type HealthState, type ServerHealth } from './resilience/circuit.ts';
-import { ChangeListeners } from './sessions/change-listeners.ts';
+import { ChangeListeners, toolsChanged } from './sessions/change-listeners.ts';
 import { ServerSessions } from './sessions/server-sessions.ts';
+import { SessionTools, type SessionToolsBudget } from './sessions/session-tools.ts';
 import { stdioWire } from './stdio/wire.ts';
-import { Catalog, type CatalogTool } from './tools/catalog.ts';
+import { Catalog, type CatalogOptions } from './tools/catalog.ts';
+import type { CatalogTool } from './tools/catalog-tool.ts';
 import { contradictsCatalog } from './tools/contradiction.ts';
 import type { InputValidators } from './tools/input-validator.ts';
 import type { ToolDefinition } from './tools/tool-definition.ts';
@@ -63,6 +66,7 @@ export class McpServer {
   readonly #changes: ChangeListeners;
   readonly #sessions: ServerSessions;
   readonly #catalog: Catalog;
+  readonly #sessionTools: SessionToolsBudget = { chars: 0 };
   readonly #queue: CallQueue;
   #healthOfCopies: ServerHealth | undefined;
   #closed = false;
@@ -88,7 +92,7 @@ export class McpServer {
       probeTimeoutMs: this.#listTimeoutMs,
       onHealth: (state) => options.onHealth({ serverId: spec.id, state }),
     });
-    this.#catalog = this.#createCatalog();
+    this.#catalog = this.#createCatalog(this.#connection);
     this.#queue = options.queue ?? createQueue(options);
     this.#sessions = new ServerSessions({
       ...options,
@@ -96,7 +100,9 @@ export class McpServer {
       circuit: this.#connection,
       startTimeoutMs: this.#listTimeoutMs,
       shared: this,
-      callTool: (through, call) => this.#callThrough(through, call),
+      onChange: (method, params) => this.#changedInSession(method, params),
+      toolsThrough: (through, hello, onOthers) => this.#toolsThrough(through, hello, onOthers),
+      callTool: (through, call, doubt) => this.#callThrough(through, call, doubt),
       relay: (through, request) => this.#relayThrough(through, request),
     });
   }
@@ -114,6 +120,11 @@ export class McpServer {
   /** One tool by its exact name. Throws `UpstreamError`, never dispatched. */
   async tool(name: string, signal: AbortSignal): Promise<CatalogTool | undefined> {
     return this.#counted(() => this.#catalog.find(name, this.#listDeadline(signal)));
+  }
+
+  /** The list of tools may be out of date: the next use fetches it. */
+  doubt(): void {
+    this.#catalog.doubt();
   }
 
   /**
@@ -168,12 +179,10 @@ export class McpServer {
     signal.addEventListener('abort', () => this.#listening--, { once: true });
   }
 
-  /** Calls back whenever the server says that its tools changed. The returned function calls that off. */
-  onToolsChanged(listener: () => void): () => void {
+  /** Calls back with the method by which the server says that one of its lists changed. The returned function calls that off. */
+  onListsChanged(listener: (method: string) => void): () => void {
     this.#attend();
-    return this.#changes.add((method) => {
-      if (method === toolsChanged) listener();
-    });
+    return this.#changes.add((method) => listener(method));
   }
 
   /** That nobody can say what changes is no failure of whoever wants to know. */
@@ -184,6 +193,32 @@ export class McpServer {
   #changed(method: string, params: JsonObject): void {
     if (method === toolsChanged) this.#catalog.doubt();
     this.#changes.tell(method, params);
+  }
+
+  /** Which tools a client is shown in its own session may be its own affair; whose they are cannot be told. */
+  #changedInSession(method: string, params: JsonObject): void {
+    if (method === toolsChanged) this.#catalog.doubt();
+    else this.#changed(method, params);
+  }
+
+  #toolsThrough(through: Asking, hello: ServerHello, onOthers: () => void): SessionTools {
+    const { bounds } = this.#options;
+    // It is looked at again when there is reason to.
+    const lasting = {
+      ...bounds,
+      toolListFreshMs: Number.POSITIVE_INFINITY,
+      toolListMissRefreshMs: Number.POSITIVE_INFINITY,
+    };
+    return new SessionTools({
+      ...this.#options,
+      serverId: this.id,
+      shared: this.#catalog,
+      list: () => this.#createCatalog(through, { bounds: lasting, likeness: this.#catalog }),
+      announces: announcesChanges(hello, 'tools'),
+      budget: this.#sessionTools,
+      listTimeoutMs: this.#listTimeoutMs,
+      onOthers,
+    });
   }
 
   /** One exchange within the bound on what is in flight and the caller's patience. */
@@ -207,6 +242,11 @@ export class McpServer {
   /** Whether some client has a session here, or listens. */
   get isInUse(): boolean {
     return this.#sessions.size > 0 || this.#listening > 0 || this.#changes.isAttended;
+  }
+
+  /** Whether anything is in flight, or about to be. */
+  get isAtWork(): boolean {
+    return this.#running > 0;
   }
 
   /** Whether it was last met in the stateless era. */
@@ -267,8 +307,8 @@ export class McpServer {
     }
   }
 
-  #callThrough(through: Asking, call: ToolCall): Promise<UpstreamAnswer> {
-    return this.#exchange(call, async (deadline) => this.#read(call, await this.#send(through, call, deadline)));
+  #callThrough(through: Asking, call: ToolCall, doubt?: () => void): Promise<UpstreamAnswer> {
+    return this.#exchange(call, async (deadline) => this.#read(call, await this.#send(through, call, deadline), doubt));
   }
 
   #relayThrough(through: Asking, request: RelayedRequest): Promise<UpstreamAnswer> {
@@ -293,12 +333,15 @@ export class McpServer {
     });
   }
 
-  #read(call: ToolCall, answer: RpcAnswer): UpstreamAnswer {
-    if (contradictsCatalog(answer)) this.#catalog.doubt();
+  #read(call: ToolCall, answer: RpcAnswer, doubt?: () => void): UpstreamAnswer {
+    if (contradictsCatalog(answer)) {
+      this.#catalog.doubt();
+      doubt?.();
+    }
     return upstreamAnswer(answer, call);
   }
 
-  #createCatalog(): Catalog {
+  #createCatalog(through: Asking, more: Partial<CatalogOptions> = {}): Catalog {
     const { clock, log, bounds, validators } = this.#options;
     return new Catalog({
       serverId: this.id,
@@ -307,7 +350,8 @@ export class McpServer {
       bounds,
       validators,
       fetchTimeoutMs: this.#listTimeoutMs,
-      fetch: (deadline) => listTools(this.#connection, bounds, deadline),
+      fetch: (deadline) => listTools(through, bounds, deadline),
+      ...more,
     });
   }
 
@@ -335,8 +379,6 @@ function connect(options: ConnectionOptions): Connection {
   if (options.spec.transport !== 'stdio') return new HttpConnection(options);
   return new DuplexConnection(options, stdioWire(options));
 }
-
-const toolsChanged = 'notifications/tools/list_changed';
 
 function closed(): UpstreamError {
   return new UpstreamError('UPSTREAM_UNAVAILABLE', {

@@ -345,10 +345,13 @@ describe('a change of tools', () => {
     const { url, methods } = await startScripted(script.respond);
     const { server } = serverOf({ transport: 'http', url });
     await server.listTools(patience());
-    await vi.waitFor(() => expect(methods()).toContain('GET'));
+    await vi.waitFor(() => expect(methods()).toContain('GET'), 15_000);
     state.tools = [toolNamed('new')];
     state.change();
-    await vi.waitFor(async () => expect((await server.listTools(patience())).map(({ name }) => name)).toEqual(['new']));
+    await vi.waitFor(
+      async () => expect((await server.listTools(patience())).map(({ name }) => name)).toEqual(['new']),
+      15_000,
+    );
     expect(methods().filter((method) => method === 'GET')).toHaveLength(1);
   });
 
@@ -356,12 +359,12 @@ describe('a change of tools', () => {
     const { url, tools, handler, methods } = await startSdkServer({ legacy: 'reject', tools: ['old'] });
     const { server } = serverOf({ transport: 'http', url });
     await server.listTools(patience());
-    await vi.waitFor(() => expect(methods).toContain('subscriptions/listen'));
+    await vi.waitFor(() => expect(methods).toContain('subscriptions/listen'), 15_000);
     tools.push('new');
     await vi.waitFor(async () => {
       handler.notify.toolsChanged();
       expect((await server.listTools(patience())).map(({ name }) => name)).toEqual(['old', 'new']);
-    });
+    }, 15_000);
   });
 
   it('is heard among the events of a call', async () => {
@@ -388,7 +391,7 @@ describe('a change of tools', () => {
       for (let i = 0; i < 3; i++) {
         clock.nowMs += 60_000;
         await server.listTools(patience());
-        if (announcesToolChanges) await vi.waitFor(() => expect(methods()).toContain('GET'));
+        if (announcesToolChanges) await vi.waitFor(() => expect(methods()).toContain('GET'), 15_000);
       }
       expect(methods().filter((method) => method === 'GET')).toHaveLength(announcesToolChanges ? 1 : 0);
     }
@@ -403,7 +406,7 @@ describe('a change of tools', () => {
     const { url, methods } = await startScripted(script.respond);
     const { server } = serverOf({ transport: 'http', url });
     await server.listTools(patience());
-    await vi.waitFor(() => expect(methods()).toContain('GET'));
+    await vi.waitFor(() => expect(methods()).toContain('GET'), 15_000);
     expect(await server.tool('a', patience())).toBeDefined();
   });
 });

@@ -4,6 +4,7 @@ import type { McpServerSpec } from '../../src/core/mcp-server.ts';
 import { CredentialedServers } from '../../src/mcp/credentials/credentialed-servers.ts';
 import type { UpstreamCredential } from '../../src/mcp/credentials/upstream-credential.ts';
 import type { McpServer } from '../../src/mcp/registry.ts';
+import { richClient, testPeer } from '../support/mcp-peer.ts';
 import { registryOf } from '../support/mcp-registry.ts';
 import { gate, startUpstream } from '../support/upstream.ts';
 
@@ -51,6 +52,15 @@ function copiesOf({ url, max = 10, perAccountMax = max, ...limits }: Settings) {
 
 const call = (server: McpServer) =>
   server.callTool({ name: 'wait', args: {}, requestId: 'r', signal: new AbortController().signal });
+
+/** Opens a session there; gives the reasons why it was lost. */
+async function sessionAt(server: McpServer): Promise<readonly string[]> {
+  const lost: string[] = [];
+  const options = { client: richClient, protocolVersion: '2025-06-18', peer: testPeer() };
+  const onLost = (reason: string) => lost.push(reason);
+  await server.openSession({ ...options, onLost, signal: new AbortController().signal });
+  return lost;
+}
 
 async function upstreamOf(options: Parameters<typeof startUpstream>[0] = {}) {
   const upstream = await startUpstream(options);
@@ -116,9 +126,9 @@ describe('a copy of a server', () => {
   it('in use makes room for nobody: whoever comes when all are is refused', async () => {
     const { copies, of, find, clock } = copiesOf({ url: 'http://127.0.0.1:9/', max: 2 });
     const ann = of('ann');
-    const callOff = ann.onToolsChanged(() => undefined);
+    const callOff = ann.onListsChanged(() => undefined);
     const ben = of('ben');
-    const stop = ben.onToolsChanged(() => undefined);
+    const stop = ben.onListsChanged(() => undefined);
     expect(find('cat')).toBeUndefined();
     expect([copies.size, of('ann'), of('ben')]).toEqual([2, ann, ben]);
     clock.ms++;
@@ -126,6 +136,71 @@ describe('a copy of a server', () => {
     expect(find('cat')).toBeDefined();
     expect(of('ben')).toBe(ben);
     stop();
+  });
+
+  it('that is idle makes room before anybody is refused, and before one that is at work', async () => {
+    const held = gate();
+    const upstream = await upstreamOf({ calls: { wait: held.respond } });
+    const { copies, of, find, clock } = copiesOf({ url: upstream.url, max: 4 });
+    const [working, listened, idle] = [of('working'), of('listened'), of('idle')];
+    for (const server of [working, idle]) await server.listTools(new AbortController().signal);
+    const called = call(working);
+    await expect.poll(held.waiting, { timeout: 20_000 }).toBe(1);
+    const callOff = listened.onListsChanged(() => undefined);
+    clock.ms++;
+    const stop = of('newest').onListsChanged(() => undefined);
+    expect(of('idle')).toBe(idle);
+    clock.ms++;
+    const stopNext = find('next')?.onListsChanged(() => undefined);
+    expect([copies.size, of('working'), of('listened')]).toEqual([4, working, listened]);
+    // When nobody is idle, what is at work goes on to its end beside the newcomer.
+    expect(find('last')).toBeDefined();
+    held.open();
+    expect(await called).toMatchObject({ isError: false });
+    expect(of('listened')).toBe(listened);
+    for (const each of [callOff, stop, stopNext]) each?.();
+  });
+
+  it('by an account that is disconnected ends at once, and those of others go on', async () => {
+    const held = gate();
+    const upstream = await upstreamOf({ calls: { wait: held.respond } });
+    const { copies, original } = copiesOf({ url: upstream.url });
+    const connectionOf = (principalId: string, teamId = 't') => ({ serverId: 'tested', principalId, teamId });
+    const connect = (principalId: string, teamId = 't') => {
+      const connection = connectionOf(principalId, teamId);
+      const owner = { owner: JSON.stringify(connection), account: principalId, connection };
+      const create = () => ({ ...credentialOf(principalId), connectionId: `${principalId} of ${teamId}` });
+      return copies.of(original, owner, create)?.server as McpServer;
+    };
+    const connected = () => copies.connected().map(({ connectionId }) => connectionId);
+    const [ann, ben, elsewhere] = [connect('ann'), connect('ben'), connect('ann', 'another')];
+    const calls = [ann, ben, elsewhere].map((server) => call(server).catch(({ code }: { code: string }) => code));
+    await expect.poll(held.waiting, { timeout: 20_000 }).toBe(3);
+    const [lost, kept] = [await sessionAt(ann), await sessionAt(ben)];
+    copies.endOf(connectionOf('ann'));
+    copies.endOf(connectionOf('ann'));
+    expect(await calls[0]).toBe('UPSTREAM_UNAVAILABLE');
+    expect([lost.length, kept.length]).toEqual([1, 0]);
+    await expect.poll(connected, { timeout: 20_000 }).toEqual(['ben of t', 'ann of another']);
+    expect(connect('ann')).not.toBe(ann);
+    held.open();
+    expect(await Promise.all(calls.slice(1))).toMatchObject([{ isError: false }, { isError: false }]);
+    copies.endOf(connectionOf('nobody'));
+    expect(copies.size).toBe(3);
+  });
+
+  it('by an account that is disconnected ends also when it was leaving already', async () => {
+    const held = gate();
+    const upstream = await upstreamOf({ calls: { wait: held.respond } });
+    const { copies, original, find } = copiesOf({ url: upstream.url, max: 1 });
+    const connection = { serverId: 'tested', principalId: 'ann', teamId: 't' };
+    const ann = copies.of(original, { owner: 'ann', account: 'ann', connection }, () => credentialOf('ann'))?.server;
+    const called = call(ann as McpServer).catch(({ code }: { code: string }) => code);
+    await expect.poll(held.waiting, { timeout: 20_000 }).toBe(1);
+    expect(find('ben')).toBeDefined();
+    copies.endOf(connection);
+    expect(await called).toBe('UPSTREAM_UNAVAILABLE');
+    held.open();
   });
 
   it('of whoever has many credentials makes room for their next one, and others keep theirs', () => {
@@ -137,7 +212,7 @@ describe('a copy of a server', () => {
       of(owner, original, 'mallory');
     }
     expect(copies.size).toBe(3);
-    for (const owner of ['m2', 'm3']) calls.push(of(owner, original, 'mallory').onToolsChanged(() => undefined));
+    for (const owner of ['m2', 'm3']) calls.push(of(owner, original, 'mallory').onListsChanged(() => undefined));
     expect(find('m4', original, 'mallory')).toBeUndefined();
     expect(find('ben')).toBeDefined();
     expect(of('ann')).toBe(ann);

@@ -1,19 +1,25 @@
-import { type LookupAddress, lookup } from 'node:dns';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import dns, { type LookupAddress } from 'node:dns';
+import { syncBuiltinESMExports } from 'node:module';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { isForbiddenAddress, isPublicAddress } from '../../src/mcp/network/dial.ts';
 import { call, failureOf, serverOf, textOf } from '../support/mcp-registry.ts';
 import { mcpScript, startScripted } from '../support/mcp-scripted.ts';
 
-vi.mock('node:dns', { spy: true });
+const lookup = vi.spyOn(dns, 'lookup');
+syncBuiltinESMExports();
 
-afterEach(() => void vi.mocked(lookup).mockReset());
+afterEach(() => void lookup.mockReset());
+afterAll(() => {
+  lookup.mockRestore();
+  syncBuiltinESMExports();
+});
 
 type Found = (error: Error | null, addresses: LookupAddress[]) => void;
 
 /** The system's resolver, for one name. */
 function resolveTo(addresses: readonly string[]): void {
   const found = addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
-  vi.mocked(lookup).mockImplementation(((_name: string, _options: unknown, done: Found) =>
+  lookup.mockImplementation(((_name: string, _options: unknown, done: Found) =>
     setImmediate(done, null, found)) as never);
 }
 
@@ -161,9 +167,9 @@ describe('dialling', () => {
   it('looks a name up once at a time, however many calls wait for it', async () => {
     const { url } = await startScripted(mcpScript({ era: 'bare' }).respond);
     resolveTo(['127.0.0.1']);
-    vi.mocked(lookup).mockClear();
+    lookup.mockClear();
     const { server } = serverOf({ transport: 'jsonrpc', url: url.replace('127.0.0.1', 'busy.example') });
     await Promise.all(Array.from({ length: 20 }, () => call(server, 'any')));
-    expect(vi.mocked(lookup)).toHaveBeenCalledTimes(1);
+    expect(lookup).toHaveBeenCalledTimes(1);
   });
 });

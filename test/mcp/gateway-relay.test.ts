@@ -8,7 +8,7 @@ import { expect, it, onTestFinished } from 'vitest';
 /** Asks the gateway whose address it is given in a process that may open no more files. */
 const outOfFiles = `
   import { closeSync, openSync } from 'node:fs';
-  import { createGatewayRelay } from './src/mcp/gateway-relay.ts';
+  import { createGatewayRelay } from './src/mcp/network/gateway-relay.ts';
   const relay = createGatewayRelay();
   const files = [];
   try { for (;;) files.push(openSync('/dev/null')); } catch {}

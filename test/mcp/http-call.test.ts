@@ -152,7 +152,7 @@ describe('what a server asks back', () => {
           { jsonrpc: '2.0', id: 'q2', result: {} },
         ]),
       );
-    });
+    }, 15_000);
   });
 
   it('does not pile up when a server asks more than it takes answers to', async () => {
@@ -276,7 +276,7 @@ describe('giving up', () => {
         'params'
       ];
       expect(isJsonObject(cancelled) && cancelled['requestId']).toBe(sent?.message['id']);
-    });
+    }, 15_000);
   });
 
   it('closes the connection, so that a server without sessions can notice', async () => {
@@ -291,10 +291,10 @@ describe('giving up', () => {
     const { server, methods } = await answered(hang);
     const leaving = new AbortController();
     const left = failureOf(call(server, 'tested', {}, { signal: leaving.signal }));
-    await vi.waitFor(() => expect(methods()).toContain('tools/call'));
+    await vi.waitFor(() => expect(methods()).toContain('tools/call'), 15_000);
     leaving.abort();
     expect(await left).toMatchObject({ code: 'CALL_CANCELLED', dispatched: true });
-    await vi.waitFor(() => expect(methods()).toContain('notifications/cancelled'));
+    await vi.waitFor(() => expect(methods()).toContain('notifications/cancelled'), 15_000);
   });
 
   it('sends nothing for a caller that had left before', async () => {

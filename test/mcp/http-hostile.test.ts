@@ -301,7 +301,7 @@ describe('what is in flight', () => {
     const { server } = serverOf({ transport: 'jsonrpc', url: scripted.url }, { bounds: { upstreamConnectionsMax: 2 } });
     const leaving = new AbortController();
     const held = [1, 2].map(() => failureOf(call(server, 'hang', {}, { signal: leaving.signal })));
-    await vi.waitFor(() => expect(scripted.received).toHaveLength(2));
+    await vi.waitFor(() => expect(scripted.received).toHaveLength(2), 15_000);
     expect(await failureOf(call(server, 'third', {}, { timeoutMs: 100 }))).toMatchObject({
       code: 'UPSTREAM_TIMEOUT',
       dispatched: false,
@@ -319,7 +319,7 @@ describe('what is in flight', () => {
     const scripted = await startScripted(mcpScript({ era: 'session', calls: { hang: () => undefined } }).respond);
     const { server, registry } = serverOf({ transport: 'http', url: scripted.url });
     const held = failureOf(call(server, 'hang'));
-    await vi.waitFor(() => expect(scripted.methods()).toContain('tools/call'));
+    await vi.waitFor(() => expect(scripted.methods()).toContain('tools/call'), 15_000);
     await registry.close();
     expect(await held).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', dispatched: true });
     expect(await failureOf(call(server, 'hang'))).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', dispatched: false });

@@ -178,7 +178,7 @@ describe('finding the era of a server', () => {
     const leaving = new AbortController();
     const left = failureOf(call(server, 'echo', {}, { signal: leaving.signal }));
     const stays = call(server, 'echo');
-    await vi.waitFor(() => expect(methods()).toContain('initialize'));
+    await vi.waitFor(() => expect(methods()).toContain('initialize'), 15_000);
     leaving.abort();
     expect(await left).toMatchObject({ code: 'CALL_CANCELLED', dispatched: false });
     gate.resolve();
@@ -238,6 +238,31 @@ describe('a lost session', () => {
     const { server } = serverOf({ transport: 'http', url });
     expect(textOf(await call(server, 'echo'))).toBe('echo');
     expect(methods().filter((method) => method === 'initialize')).toHaveLength(2);
+  });
+
+  it.each([{}, { id: null }])('is recognised in one that names no request, and nothing else is: %j', async (id) => {
+    const refusals = ['Bad Request: No valid session ID provided', 'Bad Request: another one'];
+    const echo: Respond = (received, response) => {
+      const message = refusals.shift();
+      if (message === undefined) return sendResult(received, response, said('echo'));
+      return sendJson(response, { jsonrpc: '2.0', error: { code: -32_000, message }, ...id }, 400);
+    };
+    const { url, methods } = await startScripted(mcpScript({ era: 'session', calls: { echo } }).respond);
+    const { server } = serverOf({ transport: 'http', url });
+    expect(await call(server, 'echo')).toMatchObject({ kind: 'error', error: { message: 'Bad Request: another one' } });
+    expect(textOf(await call(server, 'echo'))).toBe('echo');
+    expect(methods().filter((method) => method === 'initialize')).toHaveLength(2);
+    expect(methods().filter((method) => method === 'tools/call')).toHaveLength(3);
+  });
+
+  it('is not seen in a result, nor in another status', async () => {
+    const message = 'Bad Request: No valid session ID provided';
+    const odd: Respond = (_, response) =>
+      sendJson(response, { jsonrpc: '2.0', error: { code: -32_000, message } }, 500);
+    const { url, methods } = await startScripted(mcpScript({ era: 'session', calls: { odd } }).respond);
+    const { server } = serverOf({ transport: 'http', url });
+    expect(await call(server, 'odd')).toMatchObject({ kind: 'error' });
+    expect(methods().filter((method) => method === 'tools/call')).toHaveLength(1);
   });
 
   it('is not seen in the words of a tool, which is called once', async () => {

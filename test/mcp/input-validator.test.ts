@@ -179,6 +179,7 @@ describe('schemas that take for ever to check', () => {
     expect(faults(schema, { a })).toEqual(['checking the input against the schema of the tool takes too long']);
     expect(performance.now() - started).toBeLessThan(5_000);
     expect(faults(schema, {})).toEqual([]);
+    expect(shared.resultFault(schema, schemaHash(schema), { a })).toBe('unchecked');
   });
 
   it('lets nothing through a schema that takes long to compile, and says so soon', () => {
@@ -301,5 +302,23 @@ describe('the cache', () => {
     const schemas = ['a', 'b', 'c', 'a'].map((name) => objectWith({}, { required: [name] }));
     for (const schema of schemas)
       expect(faults(schema, {}, validators)).toEqual([`required property '${schema['required']}' missing`]);
+  });
+});
+
+describe('structured results', () => {
+  const resultFault = (schema: JsonObject, result: JsonValue, validators = shared) =>
+    validators.resultFault(schema, schemaHash(schema), result);
+  const numbered = objectWith({ n: { type: 'number' } }, { required: ['n'] });
+
+  it.each<[string, JsonObject, JsonValue, 'mismatch' | 'unchecked' | undefined]>([
+    ['are right', numbered, { n: 1 }, undefined],
+    ['lack something', numbered, {}, 'mismatch'],
+    ['are of another type', numbered, { n: '1' }, 'mismatch'],
+    ['are no object', numbered, [], 'mismatch'],
+    ['have a schema that refers to somewhere', { $ref: 'https://elsewhere.example/' }, {}, 'unchecked'],
+    ['have a schema that refers to itself', { $ref: '#' }, {}, 'unchecked'],
+    ['have a schema of an unknown dialect', { $schema: 'https://elsewhere.example/' }, {}, 'unchecked'],
+  ])('%s', (_, schema, result, fault) => {
+    expect(resultFault(schema, result)).toBe(fault);
   });
 });

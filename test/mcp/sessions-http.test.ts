@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../src/core/json.ts';
+import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import type { McpServer } from '../../src/mcp/registry.ts';
 import type { UpstreamSession } from '../../src/mcp/upstream-session.ts';
 import { richClient, slowPeer, type TestPeer, testPeer } from '../support/mcp-peer.ts';
@@ -10,9 +10,11 @@ import {
   mcpScript,
   openEvents,
   type Received,
+  type Respond,
   type Script,
   said,
   sendError,
+  sendJson,
   sendResult,
   startScripted,
 } from '../support/mcp-scripted.ts';
@@ -37,7 +39,11 @@ async function open(server: McpServer, peer = testPeer()): Promise<Opened> {
 
 const eager: RegistrySettings = { bounds: { upstreamStreamRetryMinMs: 5, upstreamStreamRetryMaxMs: 50 } };
 
-async function scriptedServer(script: Omit<Script, 'era'> = {}, settings = eager, more: { maxSessions?: number } = {}) {
+async function scriptedServer(
+  script: Omit<Script, 'era'> = {},
+  settings = eager,
+  more: { maxSessions?: number; callTimeoutMs?: number } = {},
+) {
   const { respond, sessions } = mcpScript({ era: 'session', ...script });
   const scripted = await startScripted(respond);
   return { scripted, sessions, ...serverOf({ transport: 'http', url: scripted.url, ...more }, settings) };
@@ -45,6 +51,27 @@ async function scriptedServer(script: Omit<Script, 'era'> = {}, settings = eager
 
 function call(session: UpstreamSession, name: string, signal = patience()) {
   return session.callTool({ name, args: {}, requestId: 'r', signal });
+}
+
+async function expectUnsettled(work: Promise<unknown> | undefined, forMs: number): Promise<void> {
+  const over = new Promise((resolve) => setTimeout(() => resolve('unsettled'), forMs));
+  expect(await Promise.race([work, over])).toBe('unsettled');
+}
+
+/** A request of the server, as the event of that id. */
+function question(id: string): string {
+  return event({ jsonrpc: '2.0', id, method: 'roots/list', params: { name: id } }, id);
+}
+
+/** Half of an event that never came to its end, and its connection. */
+function breakOff(response: ServerResponse, at: number): void {
+  response.write(`id: ${at + 2}\ndata: {"jsonrpc":`, () => setImmediate(() => response.destroy()));
+}
+
+/** As servers answer that know no other way to say it. */
+function forgotten(response: ServerResponse, id: JsonObject): void {
+  const error = { code: -32_000, message: 'Bad Request: No valid session ID provided' };
+  sendJson(response, { jsonrpc: '2.0', error, ...id }, 400);
 }
 
 function sessionIdOf({ headers }: Received): string {
@@ -98,6 +125,61 @@ describe('a session of its own over HTTP', () => {
       .poll(() => scripted.received.map(({ message }) => message), { timeout: 20_000 })
       .toContainEqual({ jsonrpc: '2.0', id: 'q', result: { answered: 'roots/list' } });
     expect(peer.told).toEqual([['notifications/message', { data: 'x' }]]);
+  });
+
+  it.each([
+    ['ended', (response: ServerResponse) => response.end()],
+    ['broke off in the middle of an event', breakOff],
+    ['said what is no message', (response: ServerResponse, at: number) => response.write(`id: ${at}.5\ndata: {\n\n`)],
+  ])('loses nothing and doubles nothing when its stream %s', async (_, stop) => {
+    const sent = ['1', '2', '3', '4', '5', '6', '7', '8', '9'];
+    const answered: string[] = [];
+    const { server, scripted } = await scriptedServer({
+      stream: ({ headers }, response) => {
+        openEvents(response);
+        const from = Math.floor(Number(headers['last-event-id'] ?? 0));
+        for (const id of sent.slice(from, from + 3)) response.write(question(id));
+        if (from < 6) stop(response, from + 3);
+      },
+      methods: {
+        POST: ({ message: { id, result } }, response) => {
+          if (result !== undefined) answered.push(String(id));
+          response.writeHead(202).end();
+        },
+      },
+    });
+    const { peer, session, lost } = await open(server);
+    await expect.poll(() => answered.length, { timeout: 20_000 }).toBe(9);
+    expect(peer.asked.map(({ params }) => params['name'])).toEqual(sent);
+    expect(answered.toSorted()).toEqual(sent);
+    expect(textOf(await call(session, 'x'))).toBe('x');
+    expect(scripted.methods().filter((method) => method === 'GET')).toHaveLength(3);
+    expect(lost).toEqual([]);
+  });
+
+  it('goes on with the answer to a call where its stream broke off, and again when there is nothing yet', async () => {
+    const resumed: unknown[] = [];
+    let id: JsonValue = null;
+    const { server } = await scriptedServer({
+      calls: {
+        breaks: ({ message }, response) => {
+          id = message['id'] ?? null;
+          openEvents(response);
+          response.write('id: 1\ndata:\n\n');
+          breakOff(response, 1);
+        },
+      },
+      stream: ({ headers }, response) => {
+        const last = headers['last-event-id'];
+        if (last === undefined) return void response.writeHead(405).end();
+        openEvents(response);
+        if (resumed.push(last) < 3) return void response.end();
+        response.end(event({ jsonrpc: '2.0', id, result: said('resumed') }));
+      },
+    });
+    const { session } = await open(server);
+    expect(textOf(await call(session, 'breaks'))).toBe('resumed');
+    expect(resumed).toEqual(['1', '1', '1']);
   });
 
   it('goes on with its stream where that broke off', async () => {
@@ -171,6 +253,30 @@ describe('a session of its own over HTTP', () => {
     expect(lost).toHaveLength(1);
   });
 
+  it.each([{}, { id: null }])('is lost when the server says so with HTTP 400 to no request: %j', async (id) => {
+    const x: Respond = (_, response) => forgotten(response, id);
+    const { server, scripted } = await scriptedServer({ calls: { x } });
+    const { session, lost } = await open(server);
+    expect(await failureOf(call(session, 'x'))).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', dispatched: false });
+    expect(lost).toHaveLength(1);
+    expect(await failureOf(call(session, 'y'))).toMatchObject({ dispatched: false });
+    expect(scripted.methods().filter((method) => method === 'tools/call')).toHaveLength(1);
+  });
+
+  it('is lost when its stream is refused so, and not when it never stood', async () => {
+    let opened = 0;
+    const stream: Respond = (_, response) => {
+      if (++opened > 1) return forgotten(response, {});
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).end();
+    };
+    const { lost } = await open((await scriptedServer({ stream })).server);
+    await expect.poll(() => lost.length, { timeout: 20_000 }).toBe(1);
+    const { server } = await scriptedServer({ stream: (_, response) => forgotten(response, {}) });
+    const never = await open(server);
+    expect(textOf(await call(never.session, 'x'))).toBe('x');
+    expect(never.lost).toEqual([]);
+  });
+
   it('is lost without being used, too', async () => {
     let opened = 0;
     const { server, sessions } = await scriptedServer({
@@ -222,6 +328,109 @@ describe('a session of its own over HTTP', () => {
     expect([own.asked.length, peer.asked.length]).toEqual([1, 0]);
     await call(session, 'asks');
     expect([own.asked.length, peer.asked.length]).toEqual([1, 1]);
+  });
+
+  it.each([
+    ['the one call in flight', 1, ['answered']],
+    ['none of several calls', 2, ['UPSTREAM_TIMEOUT', 'UPSTREAM_TIMEOUT']],
+  ])('a question on its stream stops the clock of %s while its client thinks', async (_, calls, outcomes) => {
+    const streams: ServerResponse[] = [];
+    const answers: (() => void)[] = [];
+    const { server, scripted } = await scriptedServer(
+      {
+        stream: (_, response) => {
+          openEvents(response);
+          streams.push(response);
+        },
+        calls: {
+          asks: (received, response) => {
+            answers.push(() => sendResult(received, response, said('answered')));
+            if (answers.length === calls) streams.at(-1)?.write(question('q'));
+          },
+        },
+      },
+      eager,
+      { callTimeoutMs: 1_500 },
+    );
+    const thinking = slowPeer();
+    const { session } = await open(server, thinking.peer);
+    const ended = Array.from({ length: calls }, () =>
+      call(session, 'asks').then(textOf, (error: { code: string }) => error.code),
+    );
+    await expect.poll(() => thinking.peer.asked.length, { timeout: 20_000 }).toBe(1);
+    if (calls === 1) await expectUnsettled(ended[0], 2_500);
+    else await Promise.all(ended);
+    thinking.answer();
+    await expect.poll(() => scripted.received.map(({ message }) => message['id']), { timeout: 20_000 }).toContain('q');
+    for (const respond of answers) respond();
+    expect(await Promise.all(ended)).toEqual(outcomes);
+  });
+
+  it('a question on its stream outlives the call that was in flight, which may have nothing to do with it', async () => {
+    const { server, scripted } = await scriptedServer({
+      stream: (_, response) => {
+        openEvents(response);
+        stream = response;
+      },
+      calls: {
+        waits: (received, response) => {
+          stream?.write(question('q'));
+          respond = () => sendResult(received, response, said('answered'));
+        },
+      },
+    });
+    let stream: ServerResponse | undefined;
+    let respond: () => void = () => undefined;
+    const thinking = slowPeer();
+    const { session } = await open(server, thinking.peer);
+    const answered = call(session, 'waits');
+    await expect.poll(() => thinking.peer.asked.length, { timeout: 20_000 }).toBe(1);
+    respond();
+    await answered;
+    expect(thinking.peer.asked[0]?.signal.aborted).toBe(false);
+    thinking.answer();
+    await expect
+      .poll(() => scripted.received.map(({ message }) => message), { timeout: 20_000 })
+      .toContainEqual({ jsonrpc: '2.0', id: 'q', result: { answered: 'late' } });
+  });
+
+  it('a question on its stream stops a clock so often and no more', async () => {
+    const { server, scripted } = await scriptedServer(
+      {
+        stream: (_, response) => {
+          openEvents(response);
+          stream = response;
+        },
+        calls: { asks: () => [1, 2, 3, 4].map((id) => stream?.write(question(`q${id}`))) && undefined },
+      },
+      { bounds: { ...eager.bounds, upstreamPeerRequestsPerCallMax: 3 } },
+      { callTimeoutMs: 1_500 },
+    );
+    let stream: ServerResponse | undefined;
+    const { session, peer } = await open(server);
+    expect((await failureOf(call(session, 'asks'))).code).toBe('UPSTREAM_TIMEOUT');
+    expect(peer.asked).toHaveLength(3);
+    const replies = () => scripted.received.filter(({ message }) => message['error'] !== undefined);
+    await expect.poll(() => replies().map(({ message }) => message['id']), { timeout: 20_000 }).toEqual(['q4']);
+  });
+
+  it.each([
+    ['is not answered', () => undefined],
+    ['breaks off', (_: Received, response: ServerResponse) => void response.destroy()],
+  ])('is ended at the server when its confirmation %s, and nobody waits for that', async (_, confirm) => {
+    const script = mcpScript({
+      era: 'session',
+      methods: { 'notifications/initialized': confirm, DELETE: () => undefined },
+    });
+    const scripted = await startScripted(script.respond);
+    const { server } = serverOf(
+      { transport: 'http', url: scripted.url },
+      { bounds: { upstreamListTimeoutMs: 1_500, upstreamGoodbyeTimeoutMs: 60_000 } },
+    );
+    expect(await failureOf(open(server))).toMatchObject({ dispatched: false });
+    await expect.poll(() => scripted.methods(), { timeout: 20_000 }).toContain('DELETE');
+    const [ended] = scripted.received.filter(({ method }) => method === 'DELETE');
+    expect(ended && sessionIdOf(ended)).toBe('session-1');
   });
 
   it('is not in the way of calls, however many wait for their clients', async () => {
@@ -406,7 +615,7 @@ describe('who waits for changed tools', () => {
       },
     });
     let changes = 0;
-    const leave = server.onToolsChanged(() => changes++);
+    const leave = server.onListsChanged(() => changes++);
     await expect.poll(() => streams.length, { timeout: 20_000 }).toBe(1);
     streams[0]?.destroy();
     await expect.poll(() => streams.length, { timeout: 20_000 }).toBe(2);
@@ -432,7 +641,7 @@ describe('who waits for changed tools', () => {
       { bounds: { ...eager.bounds, upstreamChangesRestMs: 300 } },
     );
     let heard = 0;
-    server.onToolsChanged(() => heard++);
+    server.onListsChanged(() => heard++);
     await expect.poll(() => streams.length, { timeout: 20_000 }).toBe(1);
     const change = event({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
     streams[0]?.write(change.repeat(1_000));
@@ -453,7 +662,7 @@ describe('who waits for changed tools', () => {
       },
     });
     let changes = 0;
-    server.onToolsChanged(() => changes++);
+    server.onListsChanged(() => changes++);
     await expect.poll(() => streams.length, { timeout: 20_000 }).toBe(1);
     sessions.clear();
     streams[0]?.destroy();

@@ -136,6 +136,15 @@ describe('a session of its own over stdio', () => {
     await rest;
   });
 
+  it('replies to a question also when the call that was in flight was answered before', async () => {
+    const { peer, answer } = slowPeer();
+    const session = await open(program(), peer);
+    expect(textOf(await session.ask('asks in passing'))).toBe('passed');
+    expect(peer.asked.map(({ signal }) => signal.aborted)).toEqual([false]);
+    answer();
+    await expect.poll(async () => textOf(await session.ask('seen')), { timeout: 20_000 }).toContain('answered');
+  });
+
   it('is lost once when its process ends, and what was asked then may have been carried out', async () => {
     const server = program();
     const session = await open(server);

@@ -110,7 +110,7 @@ describe('a server over stdio', () => {
       expect(seen).toContain('reply to mine');
       expect(seen).toContain('-32601');
       expect(seen).toContain('reply to ping');
-    });
+    }, 15_000);
   });
 });
 
@@ -190,7 +190,7 @@ describe('a process that', () => {
   it('says nothing in its handshake is given up and ended', async () => {
     const { server, log } = program('mute', { bounds: { stdioStartTimeoutMs: 300 } });
     expect(await failureOf(call(server, 'echo'))).toMatchObject({ code: 'UPSTREAM_TIMEOUT', dispatched: false });
-    await vi.waitFor(() => expect(log.text()).toContain('it was ended by SIGKILL'));
+    await vi.waitFor(() => expect(log.text()).toContain('it was ended by SIGKILL'), 15_000);
   });
 
   it('crashes fails all calls in flight, which may have been carried out', async () => {
@@ -220,7 +220,7 @@ describe('a process that', () => {
     const { server, log } = program('normal', eager);
     const pid = await pidOf(server);
     process.kill(pid, 'SIGKILL');
-    await vi.waitFor(() => expect(log.text()).toContain('it was ended by SIGKILL'));
+    await vi.waitFor(() => expect(log.text()).toContain('it was ended by SIGKILL'), 15_000);
     expect(await pidOf(server)).not.toBe(pid);
   });
 
@@ -250,8 +250,8 @@ describe('a process that', () => {
     const failures = await Promise.all([failureOf(call(server, 'hang')), failureOf(call(server, 'huge'))]);
     for (const failure of failures)
       expect(failure).toMatchObject({ code: 'UPSTREAM_RESPONSE_TOO_LARGE', dispatched: true });
-    await vi.waitFor(() => expect(isAlive(pid)).toBe(false));
-    await vi.waitFor(async () => expect(await pidOf(server)).not.toBe(pid));
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), 15_000);
+    await vi.waitFor(async () => expect(await pidOf(server)).not.toBe(pid), 15_000);
   });
 
   it.each([
@@ -309,21 +309,21 @@ describe('a process that', () => {
   it('complains after its start is logged for debugging only: it may quote arguments', async () => {
     const { server, log } = program();
     await call(server, 'complains');
-    await vi.waitFor(() => expect(log.text()).toContain('short'));
+    await vi.waitFor(() => expect(log.text()).toContain('short'), 15_000);
     expect(log.lines.filter(({ stderr }) => stderr !== undefined).map(({ level }) => level)).toEqual([20, 20]);
   });
 
   it('complains at length is logged in bounded lines', async () => {
     const { server, log } = program();
     await call(server, 'complains');
-    await vi.waitFor(() => expect(log.lines.map(({ stderr }) => stderr)).toContain('short'));
+    await vi.waitFor(() => expect(log.lines.map(({ stderr }) => stderr)).toContain('short'), 15_000);
     for (const { stderr } of log.lines) expect(String(stderr ?? '').length).toBeLessThanOrEqual(2_048);
   });
 
   it('complains without end is logged for a while', async () => {
     const { server, log } = program('normal', { bounds: { stdioStderrLinesPerMinuteMax: 5 } });
     for (let i = 0; i < 10; i++) await call(server, 'complains');
-    await vi.waitFor(() => expect(log.text()).toContain('writes too much'));
+    await vi.waitFor(() => expect(log.text()).toContain('writes too much'), 15_000);
     expect(log.lines.filter(({ stderr }) => stderr !== undefined)).toHaveLength(4);
   });
 });
@@ -334,7 +334,7 @@ describe('closing', () => {
     const pids = [await pidOf(server), Number(textOf(await call(server, 'has a child')))];
     expect(pids.map(isAlive)).toEqual([true, true]);
     await registry.close();
-    await vi.waitFor(() => expect(pids.map(isAlive)).toEqual([false, false]));
+    await vi.waitFor(() => expect(pids.map(isAlive)).toEqual([false, false]), 15_000);
   });
 
   it('insists when the process does not want to go', async () => {

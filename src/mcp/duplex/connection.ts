@@ -12,7 +12,7 @@ import type { RpcAnswer } from '../protocol/json-rpc.ts';
 import { Backoff } from '../resilience/backoff.ts';
 import { sessionOver, UpstreamError, unavailable, undispatched } from '../upstream-error.ts';
 import type { Listening, ListenOptions } from '../upstream-session.ts';
-import { Conversation } from './conversation.ts';
+import { Conversation, type ConversationOptions } from './conversation.ts';
 import type { OpenWire } from './wire.ts';
 
 export class DuplexConnection implements Connection {
@@ -48,7 +48,7 @@ export class DuplexConnection implements Connection {
   }
 
   async openSession(session: OwnSessionOptions): Promise<OwnSession | undefined> {
-    const { client, protocolVersion, peer, onLost, deadline, owner = '' } = session;
+    const { client, protocolVersion, peer, onLost, onChange, deadline, owner = '' } = session;
     // Known already: to find out again takes a process.
     if (this.isStateless) return undefined;
     let isOpen = false;
@@ -56,7 +56,8 @@ export class DuplexConnection implements Connection {
       if (isOpen) onLost(reason);
       isOpen = false;
     };
-    const conversation = this.#conversation({ client, protocolVersion, peer, onOver });
+    const options = { ...this.#options, onChange };
+    const conversation = this.#conversation({ client, protocolVersion, peer, onOver, options });
     await this.#beginOwn(conversation, owner, deadline);
     if (conversation.era.kind === 'stateless') {
       await conversation.stop();
@@ -134,8 +135,8 @@ export class DuplexConnection implements Connection {
     return conversation;
   }
 
-  #conversation(own: Omit<ConstructorParameters<typeof Conversation>[0], 'options' | 'openWire'>): Conversation {
-    return new Conversation({ ...own, options: this.#options, openWire: this.#openWire });
+  #conversation(own: Omit<ConversationOptions, 'options' | 'openWire'> & Partial<ConversationOptions>): Conversation {
+    return new Conversation({ options: this.#options, openWire: this.#openWire, ...own });
   }
 
   /** Throws `UpstreamError`. */

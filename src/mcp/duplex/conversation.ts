@@ -213,7 +213,7 @@ export class Conversation implements Asking {
 
   #take(message: JsonObject, raw: Buffer): void {
     if (isResponse(message)) this.#onResponse(message, raw);
-    else if (!this.#isForListener(message)) this.#messages.take(message, this.#only());
+    else if (!this.#isForListener(message)) this.#messages.takeStray(message, this.#only());
   }
 
   #isForListener(message: JsonObject): boolean {
@@ -224,12 +224,14 @@ export class Conversation implements Asking {
 
   /**
    * Nothing says which request a message belongs to; with one in flight it is that one. Among several clients, what was
-   * given up unanswered is in flight too.
+   * given up unanswered is in flight too; of one client's own, what has no peer is none of theirs.
    */
   #only(): RpcRequest | undefined {
-    if (this.#options.peer === undefined && this.#abandoned.size > 0) return undefined;
-    const [only, second] = this.#pending.values();
-    return second === undefined ? only?.request : undefined;
+    const isOwn = this.#options.peer !== undefined;
+    if (!isOwn && this.#abandoned.size > 0) return undefined;
+    const requests = [...this.#pending.values()].map(({ request }) => request);
+    const [only, second] = isOwn ? requests.filter(({ peer }) => peer !== undefined) : requests;
+    return second === undefined ? only : undefined;
   }
 
   /** Late answers, answers to nobody and second answers are nobody's. */

@@ -55,12 +55,15 @@ export class PeerRequests {
     this.#ofNone = new RecentCount(options.clock, 60_000);
   }
 
-  /** `request` has a method and an id. One with an id that JSON-RPC does not allow is nobody's. */
-  take(request: JsonObject, of: AskedOf): void {
+  /**
+   * `request` has a method and an id. One with an id that JSON-RPC does not allow is nobody's. `during` is the one whose
+   * patience stands still, where that is another one than who is asked on behalf of.
+   */
+  take(request: JsonObject, of: AskedOf, during: AskedOf = of): void {
     const { id, method, params } = request as Readonly<Record<string, JsonValue | undefined>>;
     if (!isId(id) || typeof method !== 'string') return;
-    const own = method === 'ping' ? { result: {} } : this.#refusal(id, of);
-    if (own === undefined) void this.#ask(id, method, isJsonObject(params) ? params : {}, of);
+    const own = method === 'ping' ? { result: {} } : this.#refusal(id, of, during);
+    if (own === undefined) void this.#ask(id, method, isJsonObject(params) ? params : {}, of, during.deadline?.pause());
     else this.#options.decline(replyText(id, own));
   }
 
@@ -74,11 +77,12 @@ export class PeerRequests {
     for (const open of this.#open.values()) if (of === undefined || open.of === of) open.abort.abort();
   }
 
-  #refusal(id: ServerRequestId, of: AskedOf): PeerReply | undefined {
+  #refusal(id: ServerRequestId, of: AskedOf, during: AskedOf): PeerReply | undefined {
     if (of.peer?.onRequest === undefined) return { error: unknownMethod };
     if (this.#open.has(id)) return { error: idInUse };
     const isRoom = this.#open.size + this.#replying < this.#options.openMax;
-    return isRoom && this.#counted(of) ? undefined : { error: tooMany };
+    const isCounted = isRoom && this.#counted(of) && (of === during || this.#counted(during));
+    return isCounted ? undefined : { error: tooMany };
   }
 
   /** Whether there may be one more. */
@@ -94,10 +98,9 @@ export class PeerRequests {
     return count <= perRequestMax;
   }
 
-  async #ask(id: ServerRequestId, method: string, params: JsonObject, of: AskedOf): Promise<void> {
+  async #ask(id: ServerRequestId, method: string, params: JsonObject, of: AskedOf, resume?: () => void): Promise<void> {
     const abort = new AbortController();
     this.#open.set(id, { of, abort });
-    const resume = of.deadline?.pause();
     const reply = await replyOf(of.peer, method, params, abort.signal);
     resume?.();
     this.#open.delete(id);

@@ -57,13 +57,27 @@ export class ServerMessages {
     this.#requests.drop();
   }
 
-  /** One message that is no response. `of` is the request that it came along with, where that is known. */
-  take(message: JsonObject, of?: RpcRequest): void {
-    if (isRequest(message)) {
-      const owner = of?.peer === undefined ? { peer: this.#options.peer } : of;
-      this.#requests.take(message, owner);
-      return;
-    }
+  /**
+   * One message that is no response. `of` is the request that it came along with, where that is known; where it came along
+   * with none, `during` is the one whose clock stands still all the same.
+   */
+  take(message: JsonObject, of?: RpcRequest, during?: RpcRequest): void {
+    if (!isRequest(message)) this.#takeNotification(message, of);
+    else this.#requests.take(message, of?.peer === undefined ? { peer: this.#options.peer } : of, during);
+  }
+
+  /**
+   * The same of a message that does not say what request it came along with, while `only` was the only one in flight. In
+   * a client's own session a question stays open when that is answered, which may have nothing to do with it; until then
+   * it is not held against the server that its client is thinking.
+   */
+  takeStray(message: JsonObject, only: RpcRequest | undefined): void {
+    const { peer } = this.#options;
+    if (peer === undefined || !isRequest(message)) this.take(message, only);
+    else this.#requests.take(message, { peer: only?.peer ?? peer }, only);
+  }
+
+  #takeNotification(message: JsonObject, of: RpcRequest | undefined): void {
     const { method, params } = message as Readonly<Record<string, JsonValue | undefined>>;
     if (typeof method === 'string') this.#notified(method, isJsonObject(params) ? params : {}, of);
   }

@@ -23,6 +23,7 @@ import type { Peer } from '../protocol/peer.ts';
 import { dispatchedBefore, invalidResponse, UpstreamError } from '../upstream-error.ts';
 import { type HttpClient, type HttpSend, requestIdHeader } from './client.ts';
 import type { HttpReply } from './exchange.ts';
+import { tellsSessionLost, withId } from './session-lost.ts';
 
 type Ended = Extract<HttpReply, { kind: 'ended' }>;
 type Answered = Exclude<HttpReply, Ended>;
@@ -46,6 +47,9 @@ export class HttpChannel {
   readonly #options: ConnectionOptions;
   readonly #nextId: () => number;
   readonly #messages: ServerMessages;
+  readonly #inFlight = new Set<RpcRequest>();
+  /** Whether it is a session of one client. */
+  readonly #isOwn: boolean;
   #asides = 0;
 
   constructor({ client, options, era, nextId, peer }: HttpChannelOptions) {
@@ -53,6 +57,7 @@ export class HttpChannel {
     this.#client = client;
     this.#options = options;
     this.#nextId = nextId;
+    this.#isOwn = peer !== undefined;
     const { bounds, clock, onChange } = options;
     this.#messages = new ServerMessages({
       onChange,
@@ -69,12 +74,15 @@ export class HttpChannel {
   async request(request: RpcRequest): Promise<RpcAnswer | typeof eraLost> {
     const id = this.#nextId();
     this.#messages.opened(id, request);
+    // Nobody can be asked on behalf of what has no peer.
+    if (request.peer !== undefined) this.#inFlight.add(request);
     try {
       return this.#read(id, await this.#exchange(id, request));
     } catch (error) {
       this.#afterFailure(id, error);
       throw error;
     } finally {
+      this.#inFlight.delete(request);
       this.#messages.closed(id, request);
     }
   }
@@ -83,6 +91,12 @@ export class HttpChannel {
   unsolicited(raw: Buffer): void {
     const message = readMessage(raw, this.#options.bounds.upstreamResponseDepthMax);
     if (!isResponse(message)) this.#onMessage(message);
+  }
+
+  /** Of one client alone, the request in flight when there are no others. */
+  #only(): RpcRequest | undefined {
+    const [only, second] = this.#inFlight;
+    return this.#isOwn && second === undefined ? only : undefined;
   }
 
   notify(method: string, params: JsonObject): void {
@@ -121,7 +135,7 @@ export class HttpChannel {
         });
       if (reply.kind === 'answer') return reply;
       if (reply.kind === 'body') throw invalidResponse(`HTTP ${reply.status} in place of the rest of an event stream`);
-      at = reply;
+      at = { ...reply, lastEventId: reply.lastEventId ?? at.lastEventId };
     }
     throw invalidResponse('the event stream ended without an answer');
   }
@@ -134,9 +148,10 @@ export class HttpChannel {
     return undefined;
   }
 
-  /** Only sessions let a server ask back. */
+  /** Only sessions let a server ask back. What belongs to no request is in the course of the only one in all likelihood. */
   #onMessage(message: JsonObject, request?: RpcRequest): void {
-    if (this.era.kind === 'session' || !isRequest(message)) this.#messages.take(message, request);
+    if (this.era.kind !== 'session' && isRequest(message)) return;
+    this.#messages.take(message, request, request === undefined ? this.#only() : undefined);
   }
 
   #read(id: number, reply: Answered): RpcAnswer | typeof eraLost {
@@ -167,7 +182,8 @@ export class HttpChannel {
 
   #refusalAnswer(id: number, status: number, body: Buffer): RpcAnswer {
     try {
-      return this.#readBody(id, body);
+      const message = readMessage(body, this.#options.bounds.upstreamResponseDepthMax);
+      return answerOf(withId(message), body, id, strictnessOf(this.era));
     } catch (error) {
       if (error instanceof MessageFault) throw invalidResponse(`HTTP ${status} without a JSON-RPC body`);
       throw error;
@@ -207,13 +223,9 @@ export class HttpChannel {
   }
 }
 
-/** What servers say that answer a lost session with 400; the rules want 404. A tool that speaks of sessions is not meant. */
-const sessionLost =
-  /valid session id|session not found|(missing|invalid|unknown) session|mcp-session-id|server not initialized/i;
-
 function saysEraLost(era: Era, status: number, answer: Extract<RpcAnswer, { kind: 'error' }>): boolean {
   if (era.kind === 'stateless') return status === 400 && answer.error.code === rpcCodes.unsupportedVersion;
-  return era.kind === 'session' && status === 400 && sessionLost.test(answer.error.message);
+  return era.kind === 'session' && tellsSessionLost(status, answer.error.message);
 }
 
 async function pause(ms: number, deadline: Deadline): Promise<void> {

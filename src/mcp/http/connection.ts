@@ -100,7 +100,8 @@ export class HttpConnection implements Connection {
       client: this.#client,
       transport: spec.transport === 'http' ? 'http' : 'auto',
       deadline: new Deadline(clock, bounds.upstreamListTimeoutMs),
-      depthMax: bounds.upstreamResponseDepthMax,
+      clock,
+      bounds,
       nextId: () => ++this.#lastId,
     });
     log.debug({ server: spec.id, era: era === 'sse' ? era : era.kind }, 'negotiated with a tool server');
@@ -134,9 +135,7 @@ export class HttpConnection implements Connection {
    */
   #streamOf(channel: HttpChannel): ServerStream | undefined {
     const { era } = channel;
-    const hello = helloOf(era);
-    const isUseful = announcesChanges(hello, 'tools') || (era.kind === 'session' && announcesOthers(hello));
-    if (!isUseful) return undefined;
+    if (announced(era).length === 0) return undefined;
     return new ServerStream({
       ...this.#options,
       serverId: this.#options.spec.id,
@@ -183,8 +182,9 @@ export class HttpConnection implements Connection {
 /** After these the server may be another one than before. */
 const doubtful: ReadonlySet<string> = new Set(['UPSTREAM_UNAVAILABLE', 'UPSTREAM_INVALID_RESPONSE']);
 
-function announcesOthers(hello: ServerHello): boolean {
-  return announcesChanges(hello, 'prompts') || announcesChanges(hello, 'resources');
+/** The lists of which the server tells that they changed. */
+function announced(era: Era): readonly string[] {
+  return (['tools', 'prompts', 'resources'] as const).filter((list) => announcesChanges(helloOf(era), list));
 }
 
 function openingOf(era: Era, lastEventId: string | undefined, nextId: () => number) {
@@ -193,6 +193,7 @@ function openingOf(era: Era, lastEventId: string | undefined, nextId: () => numb
     if (lastEventId !== undefined) headers.push('last-event-id', lastEventId);
     return { method: 'GET', headers } as const;
   }
-  const request = { method: 'subscriptions/listen', params: { notifications: { toolsListChanged: true } } };
+  const notifications = Object.fromEntries(announced(era).map((list) => [`${list}ListChanged`, true]));
+  const request = { method: 'subscriptions/listen', params: { notifications } };
   return { body: encodeForEra(era, nextId(), request), headers: eraHeaders(era, request) };
 }

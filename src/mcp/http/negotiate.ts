@@ -4,8 +4,10 @@
  * old one: 5xx, 401, 403, 429 and silence are failures, not answers.
  */
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Clock } from '../../core/clock.ts';
 import { isJsonObject, type JsonObject } from '../../core/json.ts';
-import type { Deadline } from '../deadline.ts';
+import { Deadline } from '../deadline.ts';
+import type { McpBounds } from '../mcp-bounds.ts';
 import {
   type Era,
   envelope,
@@ -35,7 +37,8 @@ export interface Negotiation {
   readonly client: HttpClient;
   readonly transport: 'auto' | 'http';
   readonly deadline: Deadline;
-  readonly depthMax: number;
+  readonly clock: Clock;
+  readonly bounds: McpBounds;
   readonly nextId: () => number;
 }
 
@@ -84,7 +87,7 @@ function refuseOnlyNewer(answer: Extract<RpcAnswer, { kind: 'error' }>): undefin
 
 /**
  * Opens a session; there is none when the server shows that it knows no handshake of that era. Throws `UpstreamError`
- * when it fails.
+ * when it fails, and tells the server that nobody will use what it opened.
  */
 export async function initialize(
   negotiation: Omit<Negotiation, 'transport'>,
@@ -135,9 +138,26 @@ function sessionIdFrom(headers: IncomingHttpHeaders): string | undefined {
   throw invalidBeforeCall('the session id is not visible ASCII');
 }
 
-async function confirm({ client, deadline }: Omit<Negotiation, 'transport'>, session: SessionEra): Promise<void> {
+async function confirm(negotiation: Omit<Negotiation, 'transport'>, session: SessionEra): Promise<void> {
+  const { client, deadline } = negotiation;
   const body = encodeNotification('notifications/initialized');
-  await client.send({ body, headers: sessionHeaders(session), deadline });
+  try {
+    await client.send({ body, headers: sessionHeaders(session), deadline });
+  } catch (error) {
+    void endSession(negotiation, session);
+    throw error;
+  }
+}
+
+/** Tells the server that a session is over. Never fails; what it makes of that changes nothing. */
+async function endSession(
+  { client, clock, bounds }: Omit<Negotiation, 'transport'>,
+  session: SessionEra,
+): Promise<void> {
+  if (session.sessionId === undefined) return;
+  const deadline = new Deadline(clock, bounds.upstreamGoodbyeTimeoutMs);
+  const request = { method: 'DELETE', headers: sessionHeaders(session), deadline, aside: 'messages' } as const;
+  await client.send(request).catch(() => undefined);
 }
 
 async function ask(
@@ -146,7 +166,8 @@ async function ask(
   params: JsonObject,
   headers: readonly string[],
 ): Promise<Probe> {
-  const { client, deadline, depthMax } = negotiation;
+  const { client, deadline } = negotiation;
+  const { upstreamResponseDepthMax: depthMax } = negotiation.bounds;
   const id = negotiation.nextId();
   const onEvent = (event: { readonly data: Buffer }) => {
     const message = readMessage(event.data, depthMax);

@@ -10,6 +10,8 @@ import type { McpBounds } from '../mcp-bounds.ts';
 import { Backoff } from '../resilience/backoff.ts';
 import type { HttpClient, HttpSend } from './client.ts';
 import type { HttpReply } from './exchange.ts';
+import { isSessionLost } from './session-lost.ts';
+import type { SseEvent } from './sse-parser.ts';
 
 export interface ServerStreamOptions {
   readonly serverId: string;
@@ -70,8 +72,10 @@ export class ServerStream {
     const { client, clock, opening } = this.#options;
     const startedAtMs = clock.monotonic();
     const deadline = new Deadline(clock, Number.POSITIVE_INFINITY, this.#stop.signal);
-    const onEvent = (event: { readonly data: Buffer }) => {
-      this.#options.onMessage(event.data);
+    const onEvent = ({ data, lastEventId }: SseEvent) => {
+      // Before it is read: what cannot be is not asked for again, nor what came before it.
+      this.#lastEventId = lastEventId ?? this.#lastEventId;
+      this.#options.onMessage(data);
       return undefined;
     };
     try {
@@ -93,7 +97,8 @@ export class ServerStream {
     if (reply.kind === 'body' && isRefusal(reply.status)) {
       this.#state = 'declined';
       // Servers without such a stream say 405 or 404 from the start.
-      if (reply.status === 404 && this.#wasOpen) this.#options.onGone?.();
+      const { bounds, onGone } = this.#options;
+      if (this.#wasOpen && isSessionLost(reply.status, reply.body, bounds.upstreamResponseDepthMax)) onGone?.();
       return;
     }
     const { lastEventId, retryMs = 0 } = reply.kind === 'ended' ? reply : {};

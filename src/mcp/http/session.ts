@@ -26,10 +26,10 @@ export interface HttpSessionOptions {
 export async function openHttpSession(options: HttpSessionOptions): Promise<OwnSession | undefined> {
   const { client, session, needsId } = options;
   const { deadline } = session;
-  const { bounds } = options.options;
+  const { clock, bounds } = options.options;
   let lastId = 0;
   const nextId = () => ++lastId;
-  const negotiation = { client, deadline, depthMax: bounds.upstreamResponseDepthMax, nextId };
+  const negotiation = { client, deadline, clock, bounds, nextId };
   try {
     const params = initializeParams(session.client, session.protocolVersion);
     const { session: era } = await initialize(negotiation, params);
@@ -55,7 +55,8 @@ class HttpSession implements OwnSession {
     this.hello = era.hello;
     this.#options = options;
     this.#onLost = session.onLost;
-    this.#channel = new HttpChannel({ client, options, era, nextId, peer: session.peer });
+    const { peer, onChange } = session;
+    this.#channel = new HttpChannel({ client, options: { ...options, onChange }, era, nextId, peer });
     this.#stream = new ServerStream({
       serverId: spec.id,
       client,

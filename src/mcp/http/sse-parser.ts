@@ -9,6 +9,8 @@ import { LineFramer, LineTooLong } from '../duplex/line-framer.ts';
 export interface SseEvent {
   readonly type: string;
   readonly data: Buffer;
+  /** Where the stream goes on after it. */
+  readonly lastEventId: string | undefined;
 }
 
 const idCharsMax = 1_024;
@@ -18,8 +20,9 @@ const newline = Buffer.from('\n');
 const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf]);
 
 export class SseParser {
-  /** The last id that the stream announced: where it can be resumed. */
+  /** Of the last event that was complete: where the stream can be resumed. */
   lastEventId: string | undefined;
+  #announcedId: string | undefined;
   /** How long the server asks to wait before resuming. */
   retryMs: number | undefined;
   readonly #onEvent: (event: SseEvent) => void;
@@ -70,7 +73,7 @@ export class SseParser {
 
   /** An id that no header could carry back is none. */
   #identify(id: string): void {
-    if (id.length <= idCharsMax && isHeaderValue(id)) this.lastEventId = id;
+    if (id.length <= idCharsMax && isHeaderValue(id)) this.#announcedId = id;
   }
 
   #setRetry(value: string): void {
@@ -78,7 +81,8 @@ export class SseParser {
   }
 
   #dispatch(): void {
-    const event = { type: this.#type, data: this.#data.take() };
+    this.lastEventId = this.#announcedId;
+    const event = { type: this.#type, data: this.#data.take(), lastEventId: this.lastEventId };
     this.#type = 'message';
     if (event.data.length > 0) this.#onEvent(event);
   }

@@ -14,13 +14,14 @@ export interface ServerHello {
 /** What is said of a server that was never asked what it can do. */
 export const onlyTools: ServerHello = { capabilities: { tools: {} } };
 
+/** Where results of the stateless era tell which server they are of. */
+export const serverInfoKey = 'io.modelcontextprotocol/serverInfo';
+
 /** Reads the result of `initialize` or `server/discover`; what is not of its type is not there. */
 export function helloFrom(result: JsonObject, era: 'session' | 'stateless'): ServerHello {
-  const [capabilities, serverInfo, instructions] = [
-    result['capabilities'],
-    result['serverInfo'],
-    result['instructions'],
-  ];
+  const [capabilities, instructions, meta] = [result['capabilities'], result['instructions'], result['_meta']];
+  const named = era === 'stateless' && isJsonObject(meta) ? meta[serverInfoKey] : undefined;
+  const serverInfo = named ?? result['serverInfo'];
   return {
     capabilities: isJsonObject(capabilities) ? capabilities : {},
     ...(isJsonObject(serverInfo) ? { serverInfo } : {}),

@@ -5,6 +5,7 @@
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.ts';
 import { decodeHeaderValue, mirroredName, sessionVersions, statelessVersion } from './era.ts';
+import { serverInfoKey } from './hello.ts';
 import { type RpcError, rpcCodes } from './json-rpc.ts';
 import type { ClientHello, PeerReply } from './peer.ts';
 
@@ -61,11 +62,11 @@ const ownKeys: ReadonlySet<string> = new Set([
   clientInfoKey,
   idempotencyKey,
   approvalKey,
-  'io.modelcontextprotocol/serverInfo',
+  serverInfoKey,
   'io.modelcontextprotocol/subscriptionId',
 ]);
 
-/** Reads a posted message. Batches, which only the revision 2025-03-26 had, are refused. */
+/** Reads a posted message; a batch is none. */
 export function readInbound(body: JsonValue | undefined, headers: InboundHeaders): Inbound {
   if (!isJsonObject(body) || body['jsonrpc'] !== '2.0') return refused(null, rpcCodes.invalidRequest, notOneMessage);
   const [method, id, params] = [body['method'], body['id'], body['params'] ?? {}];

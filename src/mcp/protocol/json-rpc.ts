@@ -19,6 +19,7 @@ export type RpcAnswer =
 
 /** Of JSON-RPC 2.0 (section 5.1) and of MCP. */
 export const rpcCodes = {
+  parse: -32_700,
   invalidRequest: -32_600,
   methodNotFound: -32_601,
   invalidParams: -32_602,
@@ -114,6 +115,11 @@ function looseError(error: JsonObject): RpcError {
 
 export function encodeRequest(id: number, method: string, params: JsonObject): string {
   return JSON.stringify({ jsonrpc: '2.0', id, method, params });
+}
+
+/** Without `params` where there are none. */
+export function notification(method: string, params: JsonObject = {}): JsonObject {
+  return Object.keys(params).length === 0 ? { jsonrpc: '2.0', method } : { jsonrpc: '2.0', method, params };
 }
 
 export function encodeNotification(method: string, params?: JsonObject): string {

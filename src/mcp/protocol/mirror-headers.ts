@@ -4,11 +4,7 @@
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.ts';
 import { decodeHeaderValue, encodeHeaderValue } from './era.ts';
-
-export interface Mirror {
-  readonly path: readonly string[];
-  readonly header: string;
-}
+import type { Mirror } from './mirror.ts';
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const mirroredTypes: readonly unknown[] = ['string', 'integer', 'boolean'];

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../../core/clock.ts';
 import type { JsonObject } from '../../core/json.ts';
+import { OneAtATime } from '../../core/one-at-a-time.ts';
 import type { McpBounds } from '../mcp-bounds.ts';
 import type { ServerHello } from '../protocol/hello.ts';
 import { Backoff } from '../resilience/backoff.ts';
@@ -26,8 +27,7 @@ export class BridgedChanges {
   readonly #backoff: Backoff;
   #current: AbortController | undefined;
   #startedAtMs = 0;
-  /** One change after the other. */
-  #turn: Promise<unknown>;
+  readonly #changes = new OneAtATime();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -40,12 +40,12 @@ export class BridgedChanges {
       maxMs: bounds.upstreamStreamRetryMaxMs,
     });
     this.#lists = announcedLists(options.hello);
-    this.#turn = this.#listen();
+    void this.#changes.run(() => this.#listen());
   }
 
   /** Whether the server tells of changes of the resource from now on. */
   subscribe(uri: string): Promise<boolean> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       if (this.#uris.has(uri)) return true;
       if (this.#uris.size >= this.#options.bounds.upstreamSubscriptionsMax) return false;
       this.#uris.add(uri);
@@ -56,7 +56,7 @@ export class BridgedChanges {
   }
 
   unsubscribe(uri: string): Promise<boolean> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       if (this.#uris.delete(uri)) await this.#listen();
       return true;
     });
@@ -66,12 +66,6 @@ export class BridgedChanges {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     this.#current?.abort();
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work);
-    this.#turn = mine.catch(() => undefined);
-    return mine;
   }
 
   /** Listens to what is wanted now in place of what was before. Whether that includes `uri`. Never rejects. */
@@ -115,7 +109,7 @@ export class BridgedChanges {
     if (this.#isClosed) return;
     clearTimeout(this.#timer);
     this.#backoff.failed(this.#options.clock.monotonic() - this.#startedAtMs);
-    this.#timer = setTimeout(() => void this.#inTurn(() => this.#listen()), this.#backoff.waitMs).unref();
+    this.#timer = setTimeout(() => void this.#changes.run(() => this.#listen()), this.#backoff.waitMs).unref();
   }
 }
 

@@ -7,11 +7,13 @@ import { announcesChanges } from '../protocol/era.ts';
 import type { ServerHello } from '../protocol/hello.ts';
 import type { Listening, ListenOptions } from '../upstream-session.ts';
 
+export const toolsChanged = 'notifications/tools/list_changed';
+
 type Listener = (method: string, params: JsonObject) => void;
 
 /** Members of the filter of `subscriptions/listen`, what a server says it announces them by, and what it then sends. */
 const lists = [
-  { wanted: 'toolsListChanged', of: 'tools', method: 'notifications/tools/list_changed' },
+  { wanted: 'toolsListChanged', of: 'tools', method: toolsChanged },
   { wanted: 'promptsListChanged', of: 'prompts', method: 'notifications/prompts/list_changed' },
   { wanted: 'resourcesListChanged', of: 'resources', method: 'notifications/resources/list_changed' },
 ] as const;

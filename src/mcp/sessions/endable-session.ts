@@ -7,7 +7,7 @@ import type { JsonObject } from '../../core/json.ts';
 import type { ServerHello } from '../protocol/hello.ts';
 import type { RelayedRequest, ToolCall, UpstreamAnswer } from '../upstream-call.ts';
 import { sessionOver } from '../upstream-error.ts';
-import type { UpstreamSession } from '../upstream-session.ts';
+import type { ToolSource, UpstreamSession } from '../upstream-session.ts';
 
 export class EndableSession implements UpstreamSession {
   readonly hello: ServerHello;
@@ -24,6 +24,10 @@ export class EndableSession implements UpstreamSession {
     this.#inner = inner;
     this.#onLost = onLost;
     this.#onEnd = onEnd;
+  }
+
+  get tools(): ToolSource | undefined {
+    return this.#inner.tools;
   }
 
   callTool(call: ToolCall): Promise<UpstreamAnswer> {

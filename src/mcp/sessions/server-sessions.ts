@@ -4,15 +4,18 @@
  */
 import type { Clock } from '../../core/clock.ts';
 import type { McpServerSpec } from '../../core/mcp-server.ts';
-import type { Asking, Connection } from '../connection.ts';
+import type { Asking, Connection, ConnectionOptions } from '../connection.ts';
 import { Deadline } from '../deadline.ts';
 import type { McpBounds } from '../mcp-bounds.ts';
+import type { ServerHello } from '../protocol/hello.ts';
 import type { Circuit } from '../resilience/circuit.ts';
 import type { RelayedRequest, ToolCall, UpstreamAnswer } from '../upstream-call.ts';
 import { UpstreamError } from '../upstream-error.ts';
 import type { SessionOptions, UpstreamSession } from '../upstream-session.ts';
 import { bridgedSession, type SharedServer } from './bridged-session.ts';
+import { ChangeListeners, toolsChanged } from './change-listeners.ts';
 import { EndableSession } from './endable-session.ts';
+import type { SessionTools } from './session-tools.ts';
 
 export interface ServerSessionsOptions {
   readonly spec: McpServerSpec;
@@ -21,10 +24,14 @@ export interface ServerSessionsOptions {
   readonly link: Connection;
   readonly circuit: Circuit;
   readonly startTimeoutMs: number;
+  /** The tools as the server shows them in a session. */
+  readonly toolsThrough: (through: Asking, hello: ServerHello, onOthers: () => void) => SessionTools;
+  /** One of the server's lists is not what it was. */
+  readonly onChange: ConnectionOptions['onChange'];
   /** For clients that get no session of their own. */
   readonly shared: SharedServer;
   /** The server's own ways of asking, through a session in place of the shared connection. */
-  readonly callTool: (through: Asking, call: ToolCall) => Promise<UpstreamAnswer>;
+  readonly callTool: (through: Asking, call: ToolCall, doubt: () => void) => Promise<UpstreamAnswer>;
   readonly relay: (through: Asking, request: RelayedRequest) => Promise<UpstreamAnswer>;
 }
 
@@ -112,19 +119,35 @@ export class ServerSessions {
   }
 
   async #ownSession(options: SessionOptions): Promise<UpstreamSession | undefined> {
-    const { spec, clock, link, circuit, startTimeoutMs, callTool, relay } = this.#options;
+    const { spec, clock, bounds, link, circuit, startTimeoutMs, callTool, relay, toolsThrough } = this.#options;
     if (spec.sessions === 'shared') return undefined;
+    const { peer, onToolsChanged } = options;
+    const changes = new ChangeListeners(bounds.upstreamChangesRestMs);
+    if (onToolsChanged !== undefined) changes.add(onToolsChanged);
     const deadline = new Deadline(clock, startTimeoutMs, options.signal);
-    const own = await circuit.guard(() => link.openSession({ ...options, deadline }), isThere);
+    let tools: SessionTools | undefined;
+    const onChange: ConnectionOptions['onChange'] = (method, params) => {
+      if (method === toolsChanged) {
+        tools?.doubt();
+        changes.tell(method, params);
+      }
+      this.#options.onChange(method, params);
+    };
+    const own = await circuit.guard(() => link.openSession({ ...options, deadline, onChange }), isThere);
     if (own === undefined) return undefined;
-    const { peer } = options;
     const through: Asking = { request: (request) => circuit.guard(() => own.request(request)) };
+    if (onToolsChanged !== undefined) tools = toolsThrough(through, own.hello, () => changes.tell(toolsChanged, {}));
     return {
       hello: own.hello,
-      callTool: (call) => callTool(through, { peer, ...call }),
+      tools,
+      callTool: (call) => callTool(through, { peer, ...call }, () => tools?.doubt()),
       relay: (request) => relay(through, { peer, ...request }),
       notify: (method, params) => own.notify(method, params),
-      close: () => own.close(),
+      async close() {
+        changes.end();
+        tools?.close();
+        await own.close();
+      },
     };
   }
 }

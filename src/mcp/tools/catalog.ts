@@ -4,27 +4,18 @@
  */
 
 import type { Clock } from '../../core/clock.ts';
-import { isJsonObject, type JsonValue } from '../../core/json.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.ts';
 import { SingleFlight } from '../../core/single-flight.ts';
 import type { Log } from '../../telemetry/telemetry.ts';
 import { Deadline } from '../deadline.ts';
 import type { McpBounds } from '../mcp-bounds.ts';
 import { depthWithin } from '../protocol/json-depth.ts';
-import { type Mirror, mirrorsOf } from '../protocol/mirror-headers.ts';
+import type { Mirror } from '../protocol/mirror.ts';
+import { mirrorsOf } from '../protocol/mirror-headers.ts';
+import type { CatalogTool, ResultFault } from './catalog-tool.ts';
 import type { InputValidators } from './input-validator.ts';
 import { definitionHash, definitionProblem, schemaHash, type ToolDefinition } from './tool-definition.ts';
 import type { ListedTools } from './tool-list.ts';
-
-export interface CatalogTool {
-  /** The server's object, untouched. */
-  readonly definition: ToolDefinition;
-  readonly schemaHash: string;
-  readonly definitionHash: string;
-  /** Sentences that say what is wrong with `input`; empty when nothing is. They name properties, never values. */
-  readonly validate: (input: unknown) => string[];
-  /** Which arguments are repeated in headers of HTTP. */
-  readonly mirrors: readonly Mirror[];
-}
 
 export interface CatalogOptions {
   readonly serverId: string;
@@ -34,11 +25,14 @@ export interface CatalogOptions {
   readonly validators: InputValidators;
   readonly fetchTimeoutMs: number;
   readonly fetch: (deadline: Deadline) => Promise<ListedTools>;
+  /** Whose tools are taken over where they are the same, so that they are kept once. */
+  readonly likeness?: Catalog;
 }
 
 interface Entry extends CatalogTool {
   /** The definition as text, to see whether it changed without hashing it again. */
   readonly text: string;
+  listedAtMs: number;
 }
 
 interface Snapshot {
@@ -106,20 +100,22 @@ export class Catalog {
   async #fetchNow(): Promise<Snapshot> {
     const { clock, fetch, fetchTimeoutMs } = this.#options;
     const doubts = this.#doubts;
+    const askedAtMs = clock.monotonic();
     const listed = await fetch(new Deadline(clock, fetchTimeoutMs));
     if (listed.cut !== undefined) this.#say(`not all of its tools are listed: ${listed.cut}`);
-    this.#snapshot = this.#snapshotOf(listed.tools);
+    this.#snapshot = this.#snapshotOf(listed.tools, askedAtMs);
     this.#doubtsMet = doubts;
     return this.#snapshot;
   }
 
-  #snapshotOf(tools: readonly JsonValue[]): Snapshot {
+  #snapshotOf(tools: readonly JsonValue[], askedAtMs: number): Snapshot {
     const entries = new Map<string, Entry>();
     for (const tool of tools) {
       const problem = this.#problemOf(tool, entries);
       if (problem !== undefined) this.#say(`a tool is not offered: ${problem}`, tool);
       else this.#add(tool as ToolDefinition, entries);
     }
+    for (const entry of entries.values()) entry.listedAtMs = Math.max(entry.listedAtMs, askedAtMs);
     return {
       definitions: [...entries.values()].map(({ definition }) => definition),
       entries,
@@ -137,7 +133,8 @@ export class Catalog {
 
   #add(definition: ToolDefinition, entries: Map<string, Entry>): void {
     const text = JSON.stringify(definition);
-    const known = this.#snapshot?.entries.get(definition.name);
+    const { likeness = this } = this.#options;
+    const known = likeness.#snapshot?.entries.get(definition.name);
     try {
       entries.set(definition.name, known?.text === text ? known : this.#entryOf(definition, text));
     } catch {
@@ -149,6 +146,7 @@ export class Catalog {
   #entryOf(definition: ToolDefinition, text: string): Entry {
     const { validators, bounds } = this.#options;
     const hash = schemaHash(definition.inputSchema);
+    const outputSchema = definition['outputSchema'];
     return {
       definition,
       text,
@@ -156,6 +154,8 @@ export class Catalog {
       definitionHash: definitionHash(definition),
       validate: (input) => validators.validate(definition.inputSchema, hash, input),
       mirrors: depthWithin(definition.inputSchema, bounds.toolSchemaDepthMax) ? mirrorsOf(definition.inputSchema) : [],
+      ...(isJsonObject(outputSchema) ? { resultFault: resultFaultBy(validators, outputSchema) } : {}),
+      listedAtMs: Number.NEGATIVE_INFINITY,
     };
   }
 
@@ -167,4 +167,12 @@ export class Catalog {
     this.#said.add(key);
     this.#options.log.warn({ server: this.#options.serverId, ...(name !== undefined && { tool: name }) }, problem);
   }
+}
+
+function resultFaultBy(validators: InputValidators, schema: JsonObject) {
+  const hash = schemaHash(schema);
+  return ({ structuredContent }: JsonObject & { structuredContent?: JsonValue }): ResultFault | undefined => {
+    if (structuredContent === undefined) return 'missing';
+    return validators.resultFault(schema, hash, structuredContent);
+  };
 }

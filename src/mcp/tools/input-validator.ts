@@ -1,9 +1,9 @@
 /**
- * Validates arguments against the input schemas of tools. Schemas come from strangers: nothing they refer to is fetched,
+ * Validates arguments, and structured results, against the schemas of tools. Schemas come from strangers: nothing they refer to is fetched,
  * nothing they declare is remembered for another schema, and neither compiling nor checking may take unbounded time.
  */
 import type { ValidateFunction } from 'ajv';
-import type { JsonObject } from '../../core/json.ts';
+import type { JsonObject, JsonValue } from '../../core/json.ts';
 import { LruMap } from '../../core/lru-map.ts';
 import type { McpBounds } from '../mcp-bounds.ts';
 import { quickBytesMax, SchemaCompilers, UnusableSchema } from './schema-compiler.ts';
@@ -43,8 +43,7 @@ export class InputValidators {
     const compiled = this.#compiledFor(schema, schemaHash);
     if (compiled instanceof UnusableSchema) return [`the tool's input schema cannot be used: ${compiled.message}`];
     const bytes = JSON.stringify(input).length;
-    const isQuick = bytes <= compiled.quickBytesMax;
-    const run: Run = (check) => (isQuick ? check(input) : withinTime(this.#bounds.validationMsMax, () => check(input)));
+    const run = this.#runOf(compiled, bytes, input);
     try {
       return run(compiled.check) ? [] : this.#explain(schema, compiled, bytes, run);
     } catch (error) {
@@ -54,6 +53,24 @@ export class InputValidators {
         return ["the tool's input schema cannot be used: it refers to itself without end"];
       throw error;
     }
+  }
+
+  /** What is wrong with a structured result: the caller gets it all the same, and nothing of it is told. */
+  resultFault(schema: JsonObject, schemaHash: string, result: JsonValue): 'mismatch' | 'unchecked' | undefined {
+    const compiled = this.#compiledFor(schema, schemaHash);
+    if (compiled instanceof UnusableSchema) return 'unchecked';
+    try {
+      const run = this.#runOf(compiled, JSON.stringify(result).length, result);
+      return run(compiled.check) ? undefined : 'mismatch';
+    } catch (error) {
+      if (error instanceof TimeLimitPassed || error instanceof RangeError) return 'unchecked';
+      throw error;
+    }
+  }
+
+  #runOf({ quickBytesMax }: Compiled, bytes: number, value: unknown): Run {
+    const isQuick = bytes <= quickBytesMax;
+    return (check) => (isQuick ? check(value) : withinTime(this.#bounds.validationMsMax, () => check(value)));
   }
 
   #compiledFor(schema: JsonObject, schemaHash: string): Compiled | UnusableSchema {
