@@ -15,6 +15,11 @@ export function known(place: string, credential: string): string {
   return credential;
 }
 
+/** For `afterAll`: what comes next plants its own. */
+export function forgetPlanted(): void {
+  planted.clear();
+}
+
 export function plantedCount(): number {
   return planted.size;
 }

@@ -17,6 +17,8 @@ export interface CommitCutter {
   readonly arm: (cut: Cut, times?: number) => void;
   /** How many commits were cut. */
   readonly cuts: () => number;
+  /** How many of them the server had made before its answer was lost. */
+  readonly commits: () => number;
   readonly close: () => Promise<void>;
 }
 
@@ -29,6 +31,7 @@ export async function startCommitCutter(): Promise<CommitCutter> {
   let armed: Cut | undefined;
   let left = 0;
   let done = 0;
+  let made = 0;
 
   function takeCut(chunk: Buffer): Cut | undefined {
     if (left === 0 || !chunk.includes('COPY audit_event ')) return undefined;
@@ -65,8 +68,10 @@ export async function startCommitCutter(): Promise<CommitCutter> {
     });
     far.on('data', (chunk) => {
       const committed = chunk.includes('COMMIT\0');
-      if ((cut === 'reply' || cut === 'race') && committed) end();
-      else if (cut === undefined) near.write(chunk);
+      if ((cut === 'reply' || cut === 'race') && committed) {
+        made++;
+        end();
+      } else if (cut === undefined) near.write(chunk);
     });
     near.once('close', () => {
       if (cut === undefined) far.destroy();
@@ -88,6 +93,7 @@ export async function startCommitCutter(): Promise<CommitCutter> {
       left = times;
     },
     cuts: () => done,
+    commits: () => made,
     async close() {
       const closed = once(server, 'close');
       server.close();

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { childEnv } from './child-env.ts';
 
 const program = fileURLToPath(
   new URL('../../node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url),
@@ -77,7 +78,7 @@ async function runInto(args: readonly string[]): Promise<Map<string, Check[]>> {
 /** Its exit code only repeats what the checks say. */
 async function runSuite(args: readonly string[]): Promise<string> {
   const child = spawn(process.execPath, [program, ...args], {
-    env: { PATH: process.env['PATH'] ?? '' },
+    env: childEnv,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const chunks: Buffer[] = [];

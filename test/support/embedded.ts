@@ -59,6 +59,7 @@ export async function usedFolder(): Promise<string> {
 /** For `afterAll` of a file that uses `usedFolder`. */
 export async function dropTemplate(): Promise<void> {
   if (template !== undefined) await rm(await template, { recursive: true });
+  template = undefined;
 }
 
 async function makeTemplate(): Promise<string> {

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { JsonObject } from '../../src/core/json.ts';
+import { childEnv } from './child-env.ts';
 import { eventually, type Send, sender } from './gateway.ts';
 
 export interface GatewayProcess {
@@ -27,7 +28,7 @@ export async function startGatewayProcess(options: ProcessOptions): Promise<Gate
   const url = await eventually(() => {
     if (child.exitCode !== null) throw new Error(`the gateway ended: ${text()}`);
     return /"msg":"ready: (http[^"]+)"/.exec(text())?.[1];
-  }, 20_000);
+  }, 45_000);
   return { child, url, send: sender(url), logText: text, ended };
 }
 
@@ -48,7 +49,7 @@ export async function runGateway(
 export function spawnGateway({ env, cwd }: ProcessOptions) {
   const child = spawn(process.execPath, [main], {
     cwd,
-    env: { PATH: process.env['PATH'] ?? '', ...env },
+    env: { ...childEnv, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const collect = (stream: NodeJS.ReadableStream) => {

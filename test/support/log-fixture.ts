@@ -2,9 +2,8 @@
 import pg from 'pg';
 import type { CommittedEvent } from '../../src/core/audit-event.ts';
 import { createLogWriter, type LogWriter } from '../../src/storage/log.ts';
-import { migrate } from '../../src/storage/migrate.ts';
 import { type CheckedRecord, checkLog } from './log-checker.ts';
-import { createTestDatabase, type TestDatabase } from './postgres.ts';
+import { createTestDatabase } from './postgres.ts';
 
 const cleanups: (() => Promise<unknown> | unknown)[] = [];
 
@@ -17,34 +16,11 @@ export function later(step: () => Promise<unknown> | unknown): void {
   cleanups.push(step);
 }
 
-// Databases that no test uses now: emptying one costs a fifth of making one.
-const spare: TestDatabase[] = [];
-
-/** For `afterAll`: drops the databases of this file. */
-export async function dropDatabases(): Promise<void> {
-  for (const database of spare.splice(0)) await database.drop();
-}
-
 /** A database with an empty log and nothing else. */
 export async function freshLog(): Promise<{ url: string }> {
-  const database = spare.pop() ?? (await createTestDatabase());
-  later(async () => {
-    await empty(database);
-    spare.push(database);
-  });
-  await migrate({ url: database.url });
+  const database = await createTestDatabase();
+  later(() => database.drop());
   return { url: database.url };
-}
-
-async function empty({ url }: TestDatabase): Promise<void> {
-  await query(
-    url,
-    'SET default_transaction_read_only = off',
-    `ALTER DATABASE ${new URL(url).pathname.slice(1)} RESET ALL`,
-    'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
-    'DROP SCHEMA public CASCADE',
-    'CREATE SCHEMA public',
-  );
 }
 
 export function writerOn(address: { url: string }): LogWriter {

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
+import { childEnv } from './child-env.ts';
 
 /** The program of the official `@modelcontextprotocol/server-everything`. */
 export const everythingProgram = fileURLToPath(
@@ -28,7 +29,7 @@ export async function startHttpProgram(
   ready: RegExp,
 ): Promise<string> {
   const child = spawn(process.execPath, args, {
-    env: { PATH: process.env['PATH'] ?? '', ...env },
+    env: { ...childEnv, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   onTestFinished(async () => {

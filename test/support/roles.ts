@@ -1,9 +1,8 @@
 /** A database with the three roles and a login role of each, under names that no other test has. */
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { inject } from 'vitest';
 import { migrate } from '../../src/storage/migrate.ts';
-import { createTestDatabase } from './postgres.ts';
+import { createEmptyDatabase, testServerUrl } from './postgres.ts';
 
 export interface RoledDatabase {
   /** URLs for the superuser that made it, and for a member of each role. */
@@ -19,8 +18,8 @@ export interface RoledDatabase {
 /** Migrated, with the roles, unless `isEmpty`. */
 export async function createRoledDatabase({ isEmpty = false } = {}): Promise<RoledDatabase> {
   const prefix = `t_${randomBytes(6).toString('hex')}`;
-  const database = await createTestDatabase();
-  const server = inject('testPostgresUrl');
+  const database = await createEmptyDatabase();
+  const server = testServerUrl();
   if (!isEmpty) await migrate({ url: database.url }, { rolePrefix: prefix });
   for (const role of ['owner', 'writer', 'reader']) {
     if (isEmpty) await execute(server, `CREATE ROLE ${prefix}_${role}`);

@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { childEnv } from './child-env.ts';
 import { everythingProgram, freePort } from './mcp-processes.ts';
-import { mcpScript, type Received, type Respond, said, sendResult, toolNamed } from './mcp-scripted.ts';
+import { mcpScript, type Received, type Respond, type Script, said, sendResult, toolNamed } from './mcp-scripted.ts';
 
 export interface Upstream {
   readonly url: string;
@@ -27,6 +28,8 @@ export interface UpstreamOptions {
   readonly tools?: readonly JsonObject[];
   /** What tools do; one that is not here says its own name. */
   readonly calls?: Readonly<Record<string, Respond>>;
+  /** What else is not as usual. */
+  readonly script?: Pick<Script, 'methods' | 'announcesToolChanges' | 'stream'>;
 }
 
 export async function startUpstream(options: UpstreamOptions = {}): Promise<Upstream> {
@@ -37,6 +40,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
     era: options.era ?? 'bare',
     tools: () => tools,
     ...(options.calls === undefined ? {} : { calls: options.calls }),
+    ...options.script,
   });
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
@@ -113,7 +117,7 @@ export function gate(): Gate {
 export async function startEverythingServer(): Promise<{ readonly url: string; readonly stop: () => Promise<void> }> {
   const port = await freePort();
   const child = spawn(process.execPath, [everythingProgram, 'streamableHttp'], {
-    env: { PATH: process.env['PATH'] ?? '', PORT: String(port) },
+    env: { ...childEnv, PORT: String(port) },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   await new Promise<void>((resolve, reject) => {

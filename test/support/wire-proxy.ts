@@ -31,8 +31,9 @@ export type When = 'before' | 'midway' | 'sent' | 'after';
 export type Action = 'pass' | 'cut' | 'hold' | 'half';
 
 export interface Link {
-  /** The application name of the connection. */
+  /** The application name of the connection, and the database that it is for. */
   readonly name: string;
+  readonly database: string;
   /** What the server has been asked and not yet answered, or else `idle`. */
   readonly asked: Step | 'idle';
   /** The server said that a transaction is open, and has not said since that it ended. */
@@ -58,9 +59,12 @@ export type OnStep = (moment: { readonly step: Step; readonly when: When; readon
 export async function startWireProxy(onStep: OnStep): Promise<WireProxy> {
   const links = new Set<WireLink>();
   let target: DatabaseTarget | undefined;
+  let database = '';
+  // Another test's client may look for its server at a port that was given to this one since.
+  const onStepOfOurs: OnStep = (moment) => (moment.link.database === database ? onStep(moment) : 'cut');
   const server = createServer((near) => {
     if (target === undefined) throw new Error('nobody said where the database is');
-    const link = new WireLink(near, connect(target), onStep, () => links.delete(link));
+    const link = new WireLink(near, connect(target), onStepOfOurs, () => links.delete(link));
     links.add(link);
   });
   server.listen(0, '127.0.0.1');
@@ -70,6 +74,7 @@ export async function startWireProxy(onStep: OnStep): Promise<WireProxy> {
     urlOf(databaseUrl) {
       const way = rerouted(databaseUrl, port);
       target = way.target;
+      database = new URL(databaseUrl).pathname.slice(1);
       return way.url;
     },
     links: () => [...links],
@@ -84,6 +89,7 @@ export async function startWireProxy(onStep: OnStep): Promise<WireProxy> {
 
 class WireLink implements Link {
   name = '';
+  database = '';
   asked: Step | 'idle' = 'idle';
   inTransaction = false;
   isOpen = true;
@@ -224,7 +230,9 @@ class WireLink implements Link {
   #stepOf(request: Buffer): Step | undefined {
     if (!this.#isStarted) {
       this.#isStarted = true;
-      this.name = /application_name\0([^\0]*)/.exec(request.toString('latin1'))?.[1] ?? '';
+      const text = request.toString('latin1');
+      this.name = /application_name\0([^\0]*)/.exec(text)?.[1] ?? '';
+      this.database = /database\0([^\0]*)/.exec(text)?.[1] ?? '';
       return 'connect';
     }
     if (request[0] !== code('Q') && request[0] !== code('P')) return undefined;
