@@ -3,16 +3,15 @@ import type { Command } from 'commander';
 import { readEnvironment } from '../src/config/env.ts';
 import type { JsonObject } from '../src/core/json.ts';
 import { type GatewayAnswer, gatewayClient } from './gateway-client.ts';
+import { gatewayUrlDefault } from './gateway-url.ts';
 import { UsageError } from './usage-error.ts';
-
-const urlDefault = 'http://127.0.0.1:8000';
 
 export interface AtGateway {
   readonly gateway: string;
 }
 
 export function atGateway(command: Command): Command {
-  return command.option('--gateway <url>', 'where the gateway is', urlDefault);
+  return command.option('--gateway <url>', 'where the gateway is', gatewayUrlDefault);
 }
 
 export interface Administration {

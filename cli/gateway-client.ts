@@ -1,5 +1,6 @@
 /** The few requests that commands send to a running gateway, with sentences for what can go wrong. */
 import { isJsonObject, type JsonObject } from '../src/core/json.ts';
+import { assertUrl } from './gateway-url.ts';
 import { UsageError } from './usage-error.ts';
 
 export interface GatewayAnswer {
@@ -18,7 +19,7 @@ const timeoutMs = 10_000;
 
 /** Throws a `UsageError` when nothing that speaks JSON answers at `url`. */
 export function gatewayClient(url: string): GatewayClient {
-  if (!URL.canParse(url)) throw new UsageError(`${url} is not a URL; write http://127.0.0.1:8000.`);
+  assertUrl(url);
   const send = (path: string, token: string, init: RequestInit) => request(new URL(path, url), token, init);
   return {
     get: (path, token) => send(path, token, {}),

@@ -46,12 +46,14 @@ in_root() {
   (cd "$root" && "$@")
 }
 
-# Installs the packages when they are absent, half installed, or older than the lock file.
+# Installs the packages when they are absent, half installed, or older than the lock file. A link to a folder elsewhere is
+# replaced by a folder of its own: installing would empty what it leads to.
 ensure_installed() {
   marker=$root/node_modules/.package-lock.json
   if [ -f "$marker" ] && [ -z "$(find "$root/package-lock.json" -newer "$marker")" ]; then return; fi
   command -v npm >/dev/null 2>&1 || fail 'npm is not installed: it comes with Node.js, from https://nodejs.org.'
   "$node" "$root/scripts/gateway-tool.mjs" room "$root" 600 || exit 1
+  if [ -L "$root/node_modules" ]; then rm "$root/node_modules" || exit 1; fi
   quietly 'Installing the packages' in_root npm ci --include=dev --include=optional --loglevel=error
 }
 

@@ -9,6 +9,7 @@ import { sha256Hex } from '../../src/core/hash.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/core/json.ts';
 import { trust, verifyReceipt } from '../../verifier/index.ts';
 import { type GatewayAnswer, type GatewayClient, gatewayClient } from '../gateway-client.ts';
+import { gatewayUrlDefault } from '../gateway-url.ts';
 import { grantLocally, issuerKeyPath, readLocalIssuer } from '../local-issuer.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
@@ -28,7 +29,7 @@ export function demoCommand(program: Command, clock: Clock = systemClock): void 
   const demo = program
     .command('demo')
     .description('Take a tour of a gateway that ./scripts/start.sh has started.')
-    .option('--url <url>', 'where the gateway listens', 'http://127.0.0.1:8000')
+    .option('--url <url>', 'where the gateway listens', gatewayUrlDefault)
     .option('--data-dir <folder>', "the gateway's data folder, which holds the issuer key", '.talos')
     .option('--key <file>', 'the private key of another issuer that the gateway trusts');
   demo.action(reportingUsage(demo, (options: DemoOptions) => tour(options, clock)));

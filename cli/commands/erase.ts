@@ -2,14 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { eraseValues } from '../../src/audit/erasure.ts';
-import { createRecorder } from '../../src/audit/recorder.ts';
-import { systemClock } from '../../src/core/clock.ts';
 import { isUuidv7 } from '../../src/core/uuidv7.ts';
 import { openReadPool } from '../../src/storage/db.ts';
 import { createErasableStore, type ErasureTarget } from '../../src/storage/erasable.ts';
-import { createLogWriter } from '../../src/storage/log.ts';
-import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { withDatabase } from '../open-database.ts';
+import { openRecorder } from '../open-recorder.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
 interface Options {
@@ -41,12 +38,11 @@ function targetOf({ event, agent, key }: Options): ErasureTarget {
 }
 
 async function erase(target: ErasureTarget): Promise<void> {
-  await withDatabase(async ({ database, onEnd }) => {
+  await withDatabase(async (opened) => {
+    const { database, onEnd } = opened;
     const pool = openReadPool(database);
     onEnd(() => pool.end());
-    const telemetry = createTelemetry({ level: 'warn', destination: process.stderr });
-    const recorder = createRecorder({ writer: createLogWriter(database), clock: systemClock, telemetry });
-    onEnd(() => recorder.close());
+    const recorder = openRecorder(opened);
     const store = createErasableStore(pool);
     const erased = await eraseValues(target, { store, record: recorder.record, requestId: randomUUID() });
     console.log(

@@ -6,6 +6,7 @@ import { type ExportRequest, runExport } from '../export/export.ts';
 import type { FormatName } from '../export/formats.ts';
 import { ExportFailed, gatewaySource } from '../export/source.ts';
 import { type FilterOptions, filterOf, filterOptions } from '../filter-options.ts';
+import { gatewayUrlDefault } from '../gateway-url.ts';
 import { startProgress } from '../progress.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
@@ -30,7 +31,7 @@ export function exportCommand(program: Command): void {
   const command = program
     .command('export')
     .description('Copy records of a running gateway. A JSON Lines export carries its proof: `talos verify export`.')
-    .option('--url <url>', 'where the gateway listens', 'http://127.0.0.1:8000')
+    .option('--url <url>', 'where the gateway listens', gatewayUrlDefault)
     .option('--token <capability>', 'a capability for tool:gateway/method:events.read (default: $TALOS_TOKEN)')
     .option('--output <file>', 'a new file; without it, standard output')
     .option('--resume', 'go on where an interrupted export into the same file stopped')

@@ -1,11 +1,12 @@
 /** `talos pins`: the definitions of tools that a running gateway has pinned, and what to do about those that changed. */
 import type { Command } from 'commander';
-import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
-import { type AtGateway, administration, atGateway, pathOf } from '../administration.ts';
+import type { JsonObject } from '../../src/core/json.ts';
+import { type AtGateway, administration, atGateway } from '../administration.ts';
+import { Collection } from '../collection.ts';
 import { printable } from '../printable.ts';
-import { reportingUsage, UsageError } from '../usage-error.ts';
+import { reportingUsage } from '../usage-error.ts';
 
-const path = '/admin/v1/mcp/pins';
+const pins = new Collection({ path: '/admin/v1/mcp/pins', noun: 'pin', wordsOf });
 
 interface ListOptions extends AtGateway {
   readonly server?: string;
@@ -17,26 +18,28 @@ interface DecideOptions extends AtGateway {
 }
 
 export function pinsCommand(program: Command): void {
-  const pins = program
+  const command = program
     .command('pins')
     .description('Pinned tools of a running gateway; the credential is TALOS_TOKEN or AUTH_ADMIN_SECRET.');
 
-  const list = atGateway(pins.command('list').description('List the pins, and the tools that changed.'))
+  const list = atGateway(command.command('list').description('List the pins, and the tools that changed.'))
     .option('--server <id>', 'those of one server')
     .option('--state <state>', 'pinned, held or rejected');
   list.action(reportingUsage(list, listPins));
 
-  const diff = atGateway(pins.command('diff <server> <tool>').description('Show how a tool changed, with its hash.'));
+  const diff = atGateway(
+    command.command('diff <server> <tool>').description('Show how a tool changed, with its hash.'),
+  );
   diff.action(reportingUsage(diff, showDiff));
 
-  const approve = withHash(pins.command('approve <server> <tool>').description('Let the changed tool be used.'));
+  const approve = withHash(command.command('approve <server> <tool>').description('Let the changed tool be used.'));
   approve.action(
     reportingUsage(approve, (server: string, tool: string, options: DecideOptions) =>
       decide('approve', server, tool, options),
     ),
   );
 
-  const reject = withHash(pins.command('reject <server> <tool>').description('Stay with the approved definition.'));
+  const reject = withHash(command.command('reject <server> <tool>').description('Stay with the approved definition.'));
   reject.action(
     reportingUsage(reject, (server: string, tool: string, options: DecideOptions) =>
       decide('reject', server, tool, options),
@@ -44,7 +47,7 @@ export function pinsCommand(program: Command): void {
   );
 
   const forget = atGateway(
-    pins
+    command
       .command('forget <server> [tool]')
       .description('Forget a pin, or all of a server: what is seen next is pinned.'),
   );
@@ -60,16 +63,15 @@ async function listPins({ server, state, ...at }: ListOptions): Promise<void> {
     ...(server === undefined ? {} : { server_id: server }),
     ...(state === undefined ? {} : { state }),
   });
-  const { pins, total } = await administration(at).get(`${path}?${query}`);
-  const shown = Array.isArray(pins) ? pins : [];
-  for (const pin of shown) console.log(describe(pin));
-  if (Number(total) > shown.length) console.error(`${Number(total) - shown.length} more are not shown: name a server.`);
+  const { pins: found, total } = await administration(at).get(`${pins.pathOf()}?${query}`);
+  const more = Number(total) - pins.printAll(found);
+  if (more > 0) console.error(`${more} more are not shown: name a server.`);
 }
 
 async function showDiff(server: string, tool: string, options: AtGateway): Promise<void> {
-  const pin = await administration(options).get(pathOf(path, server, tool));
+  const pin = await administration(options).get(pins.pathOf(server, tool));
   const { definition, diff, held_hash: held } = pin;
-  console.log(describe(pin));
+  pins.print(pin);
   // What cannot be seen in it was spelled out by the gateway; nothing else of the tool's may move the cursor either.
   const text = typeof diff === 'string' ? diff : String(definition ?? 'The definition is not there.');
   for (const line of text.split('\n')) console.log(printable(line));
@@ -85,18 +87,16 @@ async function decide(
   { hash, ...at }: DecideOptions,
 ): Promise<void> {
   const body = { definition_hash: hash };
-  console.log(describe(await administration(at).post(`${pathOf(path, server, tool)}/${verb}`, body)));
+  pins.print(await administration(at).post(pins.pathOf(server, tool, verb), body));
 }
 
 async function forgetPins(server: string, tool: string | undefined, options: AtGateway): Promise<void> {
   const names = tool === undefined ? [server] : [server, tool];
-  const { forgotten } = await administration(options).delete(pathOf(path, ...names));
+  const { forgotten } = await administration(options).delete(pins.pathOf(...names));
   console.error(`Forgotten: ${Number(forgotten)}.`);
 }
 
-function describe(value: unknown): string {
-  if (!isJsonObject(value)) throw new UsageError('The gateway answered something that is no pin.');
-  const { server_id: server, tool_name: tool, state, definition_hash: hash, held_hash: held }: JsonObject = value;
-  const words = [server, tool, state, hash, ...(held === undefined ? [] : [`→ ${String(held)}`])];
-  return printable(words.map(String).join('  '));
+function wordsOf(pin: JsonObject) {
+  const { server_id: server, tool_name: tool, state, definition_hash: hash, held_hash: held } = pin;
+  return [server, tool, state, hash, ...(held === undefined ? [] : [`→ ${held}`])];
 }

@@ -1,11 +1,11 @@
 /** `talos policies`: what teams may use of the tool servers of a running gateway, and what of it a human has to approve. */
 import type { Command } from 'commander';
-import { isJsonObject, type JsonObject, type JsonValue } from '../../src/core/json.ts';
-import { type AtGateway, administration, atGateway, pathOf } from '../administration.ts';
-import { printable } from '../printable.ts';
+import type { JsonObject } from '../../src/core/json.ts';
+import { type AtGateway, administration, atGateway } from '../administration.ts';
+import { Collection, type Fields } from '../collection.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
-const path = '/admin/v1/mcp/policies';
+const policies = new Collection({ path: '/admin/v1/mcp/policies', noun: 'policy', wordsOf });
 
 interface FieldOptions extends AtGateway {
   readonly team?: string;
@@ -16,24 +16,26 @@ interface FieldOptions extends AtGateway {
 }
 
 export function policiesCommand(program: Command): void {
-  const policies = program
+  const command = program
     .command('policies')
     .description('Policies of teams at a running gateway; the credential is TALOS_TOKEN or AUTH_ADMIN_SECRET.');
 
-  const list = atGateway(policies.command('list').description('List the policies.')).option(
+  const list = atGateway(command.command('list').description('List the policies.')).option(
     '--team <id>',
     'those of one team',
   );
   list.action(reportingUsage(list, listPolicies));
 
-  const add = withFields(policies.command('add [id]').description('Add a policy, on every gateway within a second.'));
+  const add = withFields(command.command('add [id]').description('Add a policy, on every gateway within a second.'));
   add.action(reportingUsage(add, addPolicy));
 
-  const change = withFields(policies.command('change <id>').description('Replace what the options name.'));
-  change.action(reportingUsage(change, changePolicy));
+  const change = withFields(command.command('change <id>').description('Replace what the options name.'));
+  change.action(
+    reportingUsage(change, (id: string, options: FieldOptions) => policies.change(id, fieldsOf(options), options)),
+  );
 
-  const remove = atGateway(policies.command('remove <id>').description('Remove a policy.'));
-  remove.action(reportingUsage(remove, removePolicy));
+  const remove = atGateway(command.command('remove <id>').description('Remove a policy.'));
+  remove.action(reportingUsage(remove, (id: string, options: AtGateway) => policies.remove(id, options)));
 }
 
 function withFields(command: Command): Command {
@@ -46,15 +48,14 @@ function withFields(command: Command): Command {
     .option('--no-deny-by-default', 'allow them');
 }
 
-function fieldsOf({ team, server, tool, approve, denyByDefault }: FieldOptions): JsonObject {
-  const fields: Record<string, JsonValue | undefined> = {
+function fieldsOf({ team, server, tool, approve, denyByDefault }: FieldOptions): Fields {
+  return {
     team_id: team,
     allowed_servers: server,
     allowed_tools: tool && patterns('--tool', tool),
     require_approval: approve && patterns('--approve', approve),
     deny_by_default: denyByDefault,
   };
-  return Object.fromEntries(Object.entries(fields).filter((entry) => entry[1] !== undefined)) as JsonObject;
 }
 
 function patterns(option: string, texts: readonly string[]): JsonObject {
@@ -69,35 +70,20 @@ function patterns(option: string, texts: readonly string[]): JsonObject {
 
 async function listPolicies({ team, ...at }: FieldOptions): Promise<void> {
   const query = new URLSearchParams(team === undefined ? {} : { team_id: team });
-  const { policies } = await administration(at).get(`${path}?${query}`);
-  for (const policy of Array.isArray(policies) ? policies : []) console.log(describe(policy));
+  const { policies: found } = await administration(at).get(`${policies.pathOf()}?${query}`);
+  policies.printAll(found);
 }
 
 async function addPolicy(id: string | undefined, options: FieldOptions): Promise<void> {
   if (options.team === undefined) throw new UsageError('Say for which team: --team.');
-  const body = { ...(id === undefined ? {} : { id }), ...fieldsOf(options) };
-  console.log(describe(await administration(options).post(path, body)));
+  await policies.add({ id, ...fieldsOf(options) }, options);
 }
 
-async function changePolicy(id: string, options: FieldOptions): Promise<void> {
-  const fields = fieldsOf(options);
-  if (Object.keys(fields).length === 0) throw new UsageError('Say what to change.');
-  console.log(describe(await administration(options).patch(pathOf(path, id), fields)));
-}
-
-async function removePolicy(id: string, options: AtGateway): Promise<void> {
-  await administration(options).delete(pathOf(path, id));
-  console.error(`The policy ${id} is removed.`);
-}
-
-function describe(value: unknown): string {
-  if (!isJsonObject(value)) throw new UsageError('The gateway answered something that is no policy.');
-  const { id, team_id, allowed_servers, allowed_tools, require_approval, deny_by_default } = value;
+function wordsOf({ id, team_id, allowed_servers, allowed_tools, require_approval, deny_by_default }: JsonObject) {
   const servers = Array.isArray(allowed_servers) && allowed_servers.length > 0 ? allowed_servers.join(',') : 'all';
-  const words = [
+  return [
     ...[id, team_id, `servers ${servers}`, `tools ${JSON.stringify(allowed_tools)}`],
     `approval ${JSON.stringify(require_approval)}`,
     deny_by_default === true ? 'deny by default' : 'allow by default',
   ];
-  return printable(words.map(String).join('  '));
 }

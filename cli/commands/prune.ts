@@ -1,15 +1,13 @@
 /** `talos prune`: drops old records from the database, once, whatever the configured retention. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import { createRecorder } from '../../src/audit/recorder.ts';
 import { pruneBefore } from '../../src/audit/retention.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { openReadPool } from '../../src/storage/db.ts';
-import { createLogWriter } from '../../src/storage/log.ts';
 import { createPartitionStore } from '../../src/storage/partitions.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
-import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { withDatabase } from '../open-database.ts';
+import { openRecorder } from '../open-recorder.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
 interface Options {
@@ -30,12 +28,11 @@ async function prune(before: string): Promise<void> {
   const beforeMs = /^\d{4}-\d\d-\d\d$/.test(before) ? Date.parse(before) : Number.NaN;
   if (Number.isNaN(beforeMs)) throw new UsageError(`--before ${before} is not a day; write 2026-01-31.`);
   if (beforeMs > systemClock.now()) throw new UsageError(`--before ${before} lies in the future.`);
-  await withDatabase(async ({ database, onEnd }) => {
+  await withDatabase(async (opened) => {
+    const { database, onEnd } = opened;
     const pool = openReadPool(database);
     onEnd(() => pool.end());
-    const telemetry = createTelemetry({ level: 'warn', destination: process.stderr });
-    const recorder = createRecorder({ writer: createLogWriter(database), clock: systemClock, telemetry });
-    onEnd(() => recorder.close());
+    const recorder = openRecorder(opened);
     const pruned = await pruneBefore(beforeMs, `before ${before}`, {
       partitions: createPartitionStore(pool, database),
       nodes: createTileReader(pool).nodes,

@@ -8,6 +8,7 @@ import { readToolRegistry } from '../../src/mcp/tool-registry.ts';
 import { type RecordedCall, recordedCall } from '../../src/policy/recorded-call.ts';
 import { judgeAgain, type ReplayPolicy } from '../../src/policy/replay.ts';
 import { type ExportSource, gatewaySource } from '../export/source.ts';
+import { gatewayUrlDefault } from '../gateway-url.ts';
 import { policyIn } from '../replay/policy-document.ts';
 import { readPresentPolicy } from '../replay/present-policy.ts';
 import { reportText, Tally } from '../replay/tally.ts';
@@ -44,7 +45,7 @@ export function replayCommand(program: Command): void {
     )
     .option('--present', 'judge by the roles, keys and revocations that the gateway has now, but for what is given')
     .option('--tool-registry <file>', 'which tools only read')
-    .option('--url <url>', 'where the gateway listens', 'http://127.0.0.1:8000')
+    .option('--url <url>', 'where the gateway listens', gatewayUrlDefault)
     .option('--token <credential>', 'a capability or key for tool:gateway/method:events.read (default: $TALOS_TOKEN)')
     .option('--from <time>', 'the first second, such as 2026-01-31 or 2026-01-31T08:00:00Z')
     .option('--to <time>', 'the second before which it ends')

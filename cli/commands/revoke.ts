@@ -5,16 +5,13 @@
 import { randomUUID } from 'node:crypto';
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { createRecorder } from '../../src/audit/recorder.ts';
-import { systemClock } from '../../src/core/clock.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { gatewayItself } from '../../src/core/principal.ts';
 import { isRevocation, type Revocation } from '../../src/core/revocation.ts';
 import { revocationDraft, revocationOfToken } from '../../src/gateway/capabilities.ts';
-import { createLogWriter } from '../../src/storage/log.ts';
-import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { gatewayClient } from '../gateway-client.ts';
 import { withDatabase } from '../open-database.ts';
+import { openRecorder } from '../open-recorder.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 import { readToken } from './inspect.ts';
 
@@ -76,10 +73,8 @@ async function revokeThrough(
 }
 
 async function revokeInDatabase(revocation: Revocation, because: string | undefined): Promise<void> {
-  await withDatabase(async ({ database, onEnd }) => {
-    const telemetry = createTelemetry({ level: 'warn', destination: process.stderr });
-    const recorder = createRecorder({ writer: createLogWriter(database), clock: systemClock, telemetry });
-    onEnd(() => recorder.close());
+  await withDatabase(async (opened) => {
+    const recorder = openRecorder(opened);
     const caller = { principal: gatewayItself, authority: undefined, denial: undefined };
     const request = { caller, facts: { requestId: randomUUID() }, ...(because === undefined ? {} : { because }) };
     const { eventId } = await recorder.record(revocationDraft(request, revocation));

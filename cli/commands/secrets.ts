@@ -4,12 +4,12 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { readEnvironment } from '../../src/config/env.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { envelopeKeyBytes } from '../../src/core/envelope.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { parseKeyRing } from '../../src/core/key-ring.ts';
-import { type GatewayAnswer, gatewayClient } from '../gateway-client.ts';
+import { administration, pathOf } from '../administration.ts';
+import { gatewayUrlDefault } from '../gateway-url.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
 interface Options {
@@ -28,7 +28,8 @@ export function secretsCommand(program: Command): void {
   addRotate(secrets);
 }
 
-const urlOption = ['--url <url>', 'where the gateway is', 'http://127.0.0.1:8000'] as const;
+const path = '/admin/v1/secrets';
+const urlOption = ['--url <url>', 'where the gateway is', gatewayUrlDefault] as const;
 
 function addSet(secrets: Command): void {
   const set = secrets
@@ -42,17 +43,17 @@ function addSet(secrets: Command): void {
       const given = options.file === undefined ? await readAll(process.stdin) : await readValue(options.file);
       const value = given.replace(/\r?\n$/, '');
       if (value === '') throw new UsageError('The value is empty.');
-      done(await gatewayClient(options.url).post('/admin/v1/secrets', token(), { name, value }));
+      await administration({ gateway: options.url }).post(path, { name, value });
       console.error(`The secret ${name} is set.`);
     }),
   );
 }
 
-async function readValue(path: string): Promise<string> {
+async function readValue(file: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return await readFile(file, 'utf8');
   } catch {
-    throw new UsageError(`${path} cannot be read.`);
+    throw new UsageError(`${file} cannot be read.`);
   }
 }
 
@@ -63,8 +64,8 @@ function addList(secrets: Command): void {
     .option(...urlOption);
   list.action(
     reportingUsage(list, async (options: Options) => {
-      const body = done(await gatewayClient(options.url).get('/admin/v1/secrets', token()));
-      for (const secret of body['secrets'] as unknown as JsonObject[]) {
+      const { secrets: found } = await administration({ gateway: options.url }).get(path);
+      for (const secret of found as unknown as JsonObject[]) {
         console.log(`${secret['name']}\t${secret['provider']}\t${secret['kek_id'] ?? ''}\t${secret['updated_at']}`);
       }
     }),
@@ -79,7 +80,7 @@ function addDelete(secrets: Command): void {
     .option(...urlOption);
   remove.action(
     reportingUsage(remove, async (name: string, options: Options) => {
-      done(await gatewayClient(options.url).delete(`/admin/v1/secrets/${encodeURIComponent(name)}`, token()));
+      await administration({ gateway: options.url }).delete(pathOf(path, name));
       console.error(`The secret ${name} is deleted.`);
     }),
   );
@@ -94,10 +95,10 @@ function addRotate(secrets: Command): void {
   rotate.action(
     reportingUsage(rotate, async (options: Options & { readonly newKey?: string }) => {
       if (options.newKey !== undefined) await addKey(options.newKey);
-      const client = gatewayClient(options.url);
-      const { op_id: id } = done(await client.post('/admin/v1/secrets/rotate-all', token(), {}));
+      const gateway = administration({ gateway: options.url });
+      const { op_id: id } = await gateway.post(`${path}/rotate-all`, {});
       for (;;) {
-        const state = done(await client.get(`/admin/v1/secrets/rotation-status/${id}`, token()));
+        const state = await gateway.get(pathOf(path, 'rotation-status', String(id)));
         if (state['status'] !== 'RUNNING') return report(state);
         await delay(pollMs);
       }
@@ -113,22 +114,10 @@ function report({ status, message }: JsonObject): void {
 }
 
 /** The file with a new key before the older ones, in one step: a crash leaves the old file or the new one. */
-async function addKey(path: string): Promise<void> {
-  const older = await readValue(path);
+async function addKey(file: string): Promise<void> {
+  const older = await readValue(file);
   const key = `k${new Date(systemClock.now()).toISOString().replaceAll(/\D/g, '')}:${randomBytes(envelopeKeyBytes).toString('base64url')}\n`;
-  parseKeyRing(key + older, path);
-  await writeFile(`${path}.new`, key + older, { flag: 'wx', mode: 0o600, flush: true });
-  await rename(`${path}.new`, path);
-}
-
-function token(): string {
-  const env = readEnvironment();
-  const found = env['TALOS_TOKEN'] ?? env['AUTH_ADMIN_SECRET'];
-  if (found !== undefined && found !== '') return found;
-  throw new UsageError('Set TALOS_TOKEN, or AUTH_ADMIN_SECRET, to the token of an administrator.');
-}
-
-function done({ status, body }: GatewayAnswer): JsonObject {
-  if (status < 400) return body;
-  throw new UsageError(`The gateway refused (${status}): ${body['message'] ?? body['detail']}`);
+  parseKeyRing(key + older, file);
+  await writeFile(`${file}.new`, key + older, { flag: 'wx', mode: 0o600, flush: true });
+  await rename(`${file}.new`, file);
 }

@@ -2,11 +2,12 @@
 import type { Command } from 'commander';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/core/json.ts';
 import { secretReference } from '../../src/core/secret-reference.ts';
-import { type AtGateway, administration, atGateway, pathOf as pathBelow } from '../administration.ts';
+import { type AtGateway, administration, atGateway } from '../administration.ts';
+import { Collection, type Fields } from '../collection.ts';
 import { printable } from '../printable.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
-const path = '/admin/v1/mcp/servers';
+const servers = new Collection({ path: '/admin/v1/mcp/servers', noun: 'server', wordsOf });
 
 interface FieldOptions extends AtGateway {
   readonly name?: string;
@@ -26,31 +27,35 @@ interface FieldOptions extends AtGateway {
 }
 
 export function serversCommand(program: Command): void {
-  const servers = program
+  const command = program
     .command('servers')
     .description('Tool servers of a running gateway; the credential is TALOS_TOKEN or AUTH_ADMIN_SECRET.');
 
-  const list = atGateway(servers.command('list').description('List the servers and how they are.'));
+  const list = atGateway(command.command('list').description('List the servers and how they are.'));
   list.action(reportingUsage(list, listServers));
 
-  const add = withFields(servers.command('add <id>').description('Add a server, on every gateway within a second.'));
-  add.action(reportingUsage(add, addServer));
+  const add = withFields(command.command('add <id>').description('Add a server, on every gateway within a second.'));
+  add.action(
+    reportingUsage(add, (id: string, options: FieldOptions) => servers.add({ id, ...fieldsOf(options) }, options)),
+  );
 
-  const change = withFields(servers.command('change <id>').description('Replace what the options name.'));
-  change.action(reportingUsage(change, changeServer));
+  const change = withFields(command.command('change <id>').description('Replace what the options name.'));
+  change.action(
+    reportingUsage(change, (id: string, options: FieldOptions) => servers.change(id, fieldsOf(options), options)),
+  );
 
-  const disable = atGateway(servers.command('disable <id>').description('Leave a server out; it can come back.'));
-  disable.action(reportingUsage(disable, (id: string, options: AtGateway) => setEnabled(id, options, false)));
+  const disable = atGateway(command.command('disable <id>').description('Leave a server out; it can come back.'));
+  disable.action(reportingUsage(disable, (id: string, at: AtGateway) => servers.change(id, { enabled: false }, at)));
 
-  const enable = atGateway(servers.command('enable <id>').description('Use a server again.'));
-  enable.action(reportingUsage(enable, (id: string, options: AtGateway) => setEnabled(id, options, true)));
+  const enable = atGateway(command.command('enable <id>').description('Use a server again.'));
+  enable.action(reportingUsage(enable, (id: string, at: AtGateway) => servers.change(id, { enabled: true }, at)));
 
   const remove = atGateway(
-    servers.command('remove <id>').description('Remove a server; calls in flight are finished.'),
+    command.command('remove <id>').description('Remove a server; calls in flight are finished.'),
   );
-  remove.action(reportingUsage(remove, removeServer));
+  remove.action(reportingUsage(remove, (id: string, options: AtGateway) => servers.remove(id, options)));
 
-  const test = atGateway(servers.command('test <id>').description('Connect to a server and list its tools.'));
+  const test = atGateway(command.command('test <id>').description('Connect to a server and list its tools.'));
   test.action(reportingUsage(test, testServer));
 }
 
@@ -73,17 +78,16 @@ function withFields(command: Command): Command {
     .option('--no-allow-private', 'dial public addresses alone');
 }
 
-function fieldsOf(options: FieldOptions): JsonObject {
+function fieldsOf(options: FieldOptions): Fields {
   const { name, url, transport, header, auth, env, command, arg, cwd, timeout, rateLimit, pins, tag, allowPrivate } =
     options;
-  const fields = {
+  return {
     ...{ name, url, transport, command, cwd, args: arg, call_timeout: timeout, rate_limit: rateLimit, pins, tags: tag },
     headers: header && pairs('--header', header, ':'),
     auth: auth && jsonMap('--auth', auth),
     env: env && pairs('--env', env, '='),
     allow_private: allowPrivate,
   };
-  return Object.fromEntries(Object.entries(fields).filter((entry) => entry[1] !== undefined)) as JsonObject;
 }
 
 function pairs(option: string, texts: readonly string[], separator: string): JsonObject {
@@ -105,33 +109,13 @@ function jsonMap(option: string, text: string): JsonObject {
   throw new UsageError(`${option} takes a JSON object.`);
 }
 
-async function listServers({ gateway }: AtGateway): Promise<void> {
-  const { servers } = await administration({ gateway }).get(path);
-  for (const server of Array.isArray(servers) ? servers : []) console.log(describe(server));
+async function listServers(at: AtGateway): Promise<void> {
+  const { servers: found } = await administration(at).get(servers.pathOf());
+  servers.printAll(found);
 }
 
-async function addServer(id: string, options: FieldOptions): Promise<void> {
-  const body = { id, ...fieldsOf(options) };
-  console.log(describe(await administration(options).post(path, body)));
-}
-
-async function changeServer(id: string, options: FieldOptions): Promise<void> {
-  const fields = fieldsOf(options);
-  if (Object.keys(fields).length === 0) throw new UsageError('Say what to change.');
-  console.log(describe(await administration(options).patch(pathOf(id), fields)));
-}
-
-async function setEnabled(id: string, { gateway }: AtGateway, enabled: boolean): Promise<void> {
-  console.log(describe(await administration({ gateway }).patch(pathOf(id), { enabled })));
-}
-
-async function removeServer(id: string, { gateway }: AtGateway): Promise<void> {
-  await administration({ gateway }).delete(pathOf(id));
-  console.error(`The server ${id} is removed.`);
-}
-
-async function testServer(id: string, { gateway }: AtGateway): Promise<void> {
-  const { ok, tools, step, error } = await administration({ gateway }).post(`${pathOf(id)}:test`, {});
+async function testServer(id: string, at: AtGateway): Promise<void> {
+  const { ok, tools, step, error } = await administration(at).post(`${servers.pathOf(id)}:test`, {});
   if (ok === true) {
     for (const tool of Array.isArray(tools) ? tools : []) console.log(printable(String(tool)));
     return;
@@ -140,15 +124,8 @@ async function testServer(id: string, { gateway }: AtGateway): Promise<void> {
   throw new UsageError(`It does not work (${String(step)}): ${printable(String(message))} (${String(code)})`);
 }
 
-function pathOf(id: string): string {
-  return pathBelow(path, id);
-}
-
-function describe(value: unknown): string {
-  if (!isJsonObject(value)) throw new UsageError('The gateway answered something that is no server.');
-  const { id, source, enabled, health, url, command, problems } = value;
+function wordsOf({ id, source, enabled, health, url, command, problems }: JsonObject) {
   const state = isJsonObject(health) ? String(health['state']) : 'unused';
   const why = Array.isArray(problems) ? problems.join(' ') : '';
-  const words = [id, source, enabled === true ? state : 'disabled', url ?? command ?? '', why].map(String);
-  return printable(words.filter((word) => word !== '').join('  '));
+  return [id, source, enabled === true ? state : 'disabled', url ?? command ?? '', why].filter((word) => word !== '');
 }

@@ -14,6 +14,7 @@ import { decodeCursor } from '../../src/core/cursor.ts';
 import { TalosError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { type FilterOptions, filterOf, filterOptions } from '../filter-options.ts';
+import { gatewayUrlDefault } from '../gateway-url.ts';
 import { tailLine } from '../tail-line.ts';
 import { reportingUsage, UsageError } from '../usage-error.ts';
 
@@ -28,7 +29,7 @@ interface Options extends FilterOptions {
 }
 
 const exitCodeFailed = 1;
-const defaultUrls = ['http://127.0.0.1:8000'] as const;
+const defaultUrls = [gatewayUrlDefault] as const;
 /** How often each gateway is tried before the first one answers. Later, a gateway is waited for. */
 const firstAttemptsMax = 3;
 

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { readEnvironment } from '../../src/config/env.ts';
 import type { Decision } from '../../verifier/index.ts';
+import { gatewayUrlDefault } from '../gateway-url.ts';
 import { printReport } from '../print-report.ts';
 import { startProgress } from '../progress.ts';
 import { type TrustOptions, trustOf, trustOptions } from '../trust-options.ts';
@@ -29,7 +30,7 @@ export function verifyLogCommand(verify: Command): void {
     .description(
       'Check that a running log still holds all that it showed the last time. Exits with 3 when the gateway does not answer.',
     )
-    .option('--url <url>', 'where the gateway listens', 'http://127.0.0.1:8000')
+    .option('--url <url>', 'where the gateway listens', gatewayUrlDefault)
     .option('--state <file>', 'what was seen the last time; made when it is not there')
     .option(
       '--token <capability>',

@@ -7,6 +7,7 @@ import type { NodeReader } from '../../src/core/merkle-proof.ts';
 import { parseNote } from '../../src/core/note.ts';
 import { formatTilePath, nodeOfTile, placeOfNode } from '../../src/core/tile.ts';
 import { tileWidth } from '../../src/core/tree-edge.ts';
+import { assertUrl } from '../gateway-url.ts';
 import { fetchPatiently } from '../patient-fetch.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -47,7 +48,7 @@ const attemptsMax = 6;
 const tilesKept = 1_024;
 
 export function gatewaySource(url: string, token: string | undefined): ExportSource {
-  if (!URL.canParse(url)) throw new UsageError(`${url} is not a URL; write http://127.0.0.1:8000.`);
+  assertUrl(url);
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const get = (path: string) => request(new URL(path, url), headers);
   return {

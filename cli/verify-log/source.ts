@@ -2,6 +2,7 @@
 import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
 import { formatTilePath } from '../../src/core/tile.ts';
 import { type EntryTile, Refusal } from '../../verifier/index.ts';
+import { assertUrl } from '../gateway-url.ts';
 import { fetchPatiently } from '../patient-fetch.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -24,7 +25,7 @@ export class LogUnreachable extends Error {
 const attemptsMax = 4;
 
 export function logSource(url: string, token: string | undefined): LogSource {
-  if (!URL.canParse(url)) throw new UsageError(`${url} is not a URL; write http://127.0.0.1:8000.`);
+  assertUrl(url);
   const get = (path: string, headers: Record<string, string> = {}) => answerOf(new URL(path, url), headers);
   return {
     async checkpoint() {

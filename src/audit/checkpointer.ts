@@ -10,6 +10,7 @@ import { formatCheckpoint, parseCheckpoint } from '../core/checkpoint.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
 import { openNote, signNote } from '../core/note.ts';
+import { SingleFlight } from '../core/single-flight.ts';
 import type { CheckpointStore, StoredCheckpoint, TreeHead } from '../storage/checkpoints.ts';
 import type { TileReader } from '../storage/tiles.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -58,7 +59,7 @@ export async function createCheckpointer(options: CheckpointerOptions): Promise<
   const publisher = createPublisher({ ...options, witnesses, anchors: options.anchors, onRound: heedWitnesses });
   // Everything that was signed and is known here; what is to be signed continues it.
   let newest: StoredCheckpoint | undefined;
-  let signing: Promise<StoredCheckpoint> | undefined;
+  const signing = new SingleFlight<StoredCheckpoint>();
   let checkedAtMs = Number.NEGATIVE_INFINITY;
   let timer: NodeJS.Timeout | undefined;
   let forked: LogForked | undefined;
@@ -97,16 +98,13 @@ export async function createCheckpointer(options: CheckpointerOptions): Promise<
   }
 
   function signOnce(): Promise<StoredCheckpoint> {
-    signing ??= sign()
-      .catch((error: unknown) => {
+    return signing.run(() =>
+      sign().catch((error: unknown) => {
         if (error instanceof LogForked) stopFor(error);
         assertSound();
         throw error instanceof TalosError ? error : notSigned(error);
-      })
-      .finally(() => {
-        signing = undefined;
-      });
-    return signing;
+      }),
+    );
   }
 
   async function latest(): Promise<StoredCheckpoint> {

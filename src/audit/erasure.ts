@@ -1,7 +1,6 @@
 /** Erasure: values that records only commit to are deleted, and the log says so before it happens. */
 import type { EventDraft } from '../core/audit-event.ts';
-import { gatewayItself } from '../core/principal.ts';
-import { surfaceHttp } from '../core/surface-http.ts';
+import { ownDraft } from '../core/own-draft.ts';
 import type { ErasableStore, ErasureTarget } from '../storage/erasable.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -39,11 +38,7 @@ const surfaceId = 'log.erasure';
 
 function erasureDraft({ eventId, agentId, key }: ErasureTarget, count: number, requestId: string): EventDraft {
   return {
-    surfaceId,
-    requestId,
-    outcome: 'success',
-    principal: gatewayItself,
-    http: surfaceHttp(surfaceId, 200),
+    ...ownDraft(surfaceId, requestId),
     resource: eventId === undefined ? { type: 'agent', id: agentId ?? '' } : { type: 'event', id: eventId },
     meta: {
       event_type: 'erasure',

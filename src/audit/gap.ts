@@ -3,15 +3,15 @@
  * the log can be written again a record says how many are missing, from when to when, and the next checkpoint signs it.
  * The count is also kept in a file, so that a gap outlives the process that saw it.
  */
-import { randomUUID } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { EventDraft } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import { isJsonObject } from '../core/json.ts';
-import { gatewayItself } from '../core/principal.ts';
-import { surfaceHttp } from '../core/surface-http.ts';
+import { OneAtATime } from '../core/one-at-a-time.ts';
+import { ownDraft } from '../core/own-draft.ts';
+import { recur } from '../core/recur.ts';
 import { writeDurably } from '../storage/embedded/durable-file.ts';
 import type { DeliveryTelemetry } from '../telemetry/delivery.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -45,8 +45,7 @@ export async function startLossySink(options: LossySinkOptions): Promise<EventSi
   let gap = await readGap(options.file);
   // What the record under way tells of.
   let telling: Gap | undefined;
-  let round: Promise<void> | undefined;
-  let written: Promise<void> = Promise.resolve();
+  const writing = new OneAtATime();
 
   async function submit(drafts: readonly EventDraft[]): Promise<Submitted> {
     const recorded = recorder.recordAll(drafts);
@@ -78,15 +77,14 @@ export async function startLossySink(options: LossySinkOptions): Promise<EventSi
 
   /** Makes the file say what has no record yet. */
   function writeDown(): Promise<void> {
-    written = written.then(async () => {
+    const written = writing.run(async () => {
       const open = merged(telling, gap);
       if (open === undefined) await rm(options.file, { force: true });
       else await writeDurably(options.file, JSON.stringify(open));
     });
-    written = written.catch((error) =>
+    return written.catch((error) =>
       telemetry.log.error(`the gap of the log cannot be written down: ${describeError(error)}`),
     );
-    return written;
   }
 
   /** One record for all that was lost until now. What is lost meanwhile makes the next one. */
@@ -108,22 +106,13 @@ export async function startLossySink(options: LossySinkOptions): Promise<EventSi
     await writeDown();
   }
 
-  function tellOnce(): Promise<void> {
-    round ??= tell().finally(() => {
-      round = undefined;
-    });
-    return round;
-  }
-
-  const timer = setInterval(() => void tellOnce(), options.retryMs);
-  timer.unref();
+  const attempts = recur(options.retryMs, tell);
 
   return {
     submit,
     async close() {
-      clearInterval(timer);
-      await round;
-      await tellOnce();
+      await attempts.stop();
+      await attempts.now();
       await writeDown();
     },
   };
@@ -162,11 +151,7 @@ const surfaceId = 'audit.gap';
 
 function gapDraft({ fromMs, toMs, count, isMinimum }: Gap): EventDraft {
   return {
-    surfaceId,
-    requestId: randomUUID(),
-    outcome: 'success',
-    principal: gatewayItself,
-    http: surfaceHttp(surfaceId, 200),
+    ...ownDraft(surfaceId),
     resource: { type: 'log', id: 'audit' },
     meta: {
       event_type: 'audit_gap',

@@ -3,10 +3,9 @@
  * and the new key sign one checkpoint together, which is the bridge from the one to the other. What the old key has
  * signed stays good.
  */
-import { randomUUID } from 'node:crypto';
 import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
 import { generateNoteKey } from '../core/note-key.ts';
-import { gatewayItself } from '../core/principal.ts';
+import { ownDraft } from '../core/own-draft.ts';
 import type { CheckpointStore, StoredCheckpoint } from '../storage/checkpoints.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import { type LogKey, parseLogKey, writeKeyFile } from './log-key.ts';
@@ -59,11 +58,7 @@ export async function rotateLogKey(options: RotationOptions): Promise<Rotation> 
 function rotationRecord({ origin, verifierKeys }: LogKey, keepOld: boolean): EventDraft {
   const [newId = '', ...oldIds] = verifierKeys.map((verifierKey) => verifierKey.split('+')[1] ?? '');
   return {
-    surfaceId: 'log.key.rotate',
-    requestId: randomUUID(),
-    outcome: 'success',
-    principal: gatewayItself,
-    http: { method: 'POST', path: '/internal/log.key.rotate', statusCode: 200 },
+    ...ownDraft('log.key.rotate'),
     resource: { type: 'log', id: origin },
     meta: {
       event_type: 'log.key.rotate',

@@ -3,11 +3,10 @@
  * log has another name, and its first record commits to the last checkpoint of the old one, so that the old history
  * can be neither denied nor exchanged for another.
  */
-import { randomUUID } from 'node:crypto';
 import type { CommittedEvent, EventDraft } from '../core/audit-event.ts';
 import { parseCheckpoint } from '../core/checkpoint.ts';
 import { parseNote } from '../core/note.ts';
-import { gatewayItself } from '../core/principal.ts';
+import { ownDraft } from '../core/own-draft.ts';
 import type { CheckpointStore, StoredCheckpoint } from '../storage/checkpoints.ts';
 import type { Checkpointer } from './checkpointer.ts';
 
@@ -49,11 +48,7 @@ function assertFirst(records: number): void {
 
 function epochRecord(origin: string, last: ReturnType<typeof parseCheckpoint>, lastNote: string): EventDraft {
   return {
-    surfaceId: 'log.epoch.begin',
-    requestId: randomUUID(),
-    outcome: 'success',
-    principal: gatewayItself,
-    http: { method: 'POST', path: '/internal/log.epoch.begin', statusCode: 200 },
+    ...ownDraft('log.epoch.begin'),
     resource: { type: 'log', id: origin },
     meta: {
       event_type: 'log.epoch.begin',

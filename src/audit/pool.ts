@@ -3,7 +3,8 @@
  * nothing. An entry is one or more events that commit together or not at all.
  *
  * States of an entry: queued → in the batch that is being committed → resolved (durable), or rejected. Rejected means
- * that the caller was told so before or at its deadline; it never means that the event is silently gone.
+ * that the caller was told so before or at its deadline; it never means that the event is silently gone. An entry that the
+ * store can never hold is rejected alone: what it shared a batch with is committed without it.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
@@ -11,6 +12,7 @@ import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
 import type { LogWriter } from '../storage/log.ts';
+import { isUnwritable } from '../storage/unwritable.ts';
 
 export interface PoolBounds {
   readonly batchRecordsMax: number;
@@ -70,7 +72,7 @@ export class CommitPool {
   /**
    * Resolves once the events are durable, with their places in the log. Rejects before accepting them with
    * `AUDIT_OVERLOADED`, or with `RECORD_TOO_LARGE` when they can never fit, and afterwards with `AUDIT_UNAVAILABLE` when
-   * they could not be committed within the deadline.
+   * they could not be committed within the deadline, or with `INTERNAL` when the store can never hold them.
    */
   add(events: readonly PreparedEvent[]): Promise<CommittedEvent[]> {
     const size = events.reduce((sum, event) => sum + event.size, 0);
@@ -145,11 +147,23 @@ export class CommitPool {
       this.#options.onCommit({ records, seconds: (this.#committedAtMs - startedAtMs) / 1000 });
       settle(batch, committed);
     } catch (error) {
-      this.#leave(batch);
+      if (isUnwritable(error)) return await this.#withoutGuilty(batch, error);
       this.#options.onFailure(describeError(error));
-      const unavailable = error instanceof TalosError ? error : new TalosError('AUDIT_UNAVAILABLE', { cause: error });
-      for (const { reject } of batch) reject(unavailable);
+      this.#reject(batch, error instanceof TalosError ? error : new TalosError('AUDIT_UNAVAILABLE', { cause: error }));
     }
+  }
+
+  /** Nothing of the batch was written. Its halves are batches of their own, in their order, until the guilty one is alone. */
+  async #withoutGuilty(batch: readonly Entry[], error: unknown): Promise<void> {
+    if (batch.length <= 1) return this.#reject(batch, new TalosError('INTERNAL', { cause: error }));
+    const middle = Math.ceil(batch.length / 2);
+    await this.#commit(batch.slice(0, middle));
+    await this.#commit(batch.slice(middle));
+  }
+
+  #reject(batch: readonly Entry[], error: TalosError): void {
+    this.#leave(batch);
+    for (const { reject } of batch) reject(error);
   }
 
   #leave(batch: readonly Entry[]): void {
@@ -169,6 +183,8 @@ export class CommitPool {
       try {
         return await this.#within(deadlineMs - clock.monotonic(), () => writer.append(batchId, events));
       } catch (error) {
+        // The server said so itself: this batch is not in the log, and never will be.
+        if (isUnwritable(error)) throw error;
         // The first failure tells what is wrong; the last one is often no more than the end of our patience.
         reason ??= error;
         if (clock.monotonic() + bounds.commitRetryMs >= deadlineMs) return await this.#find(batchId, events, reason);

@@ -1,6 +1,6 @@
 /** Forgets what is too old, now and then, for as long as the process lives. */
 import { describeError } from '../core/errors.ts';
-import { SingleFlight } from '../core/single-flight.ts';
+import { recur } from '../core/recur.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 
 export interface PrunerOptions {
@@ -12,9 +12,7 @@ export interface PrunerOptions {
 
 /** Resolves its `close` when no pruning is under way any more. */
 export function startPruner({ prunes, intervalMs, log }: PrunerOptions): { readonly close: () => Promise<void> } {
-  const pruning = new SingleFlight<void>();
-  const timer = setInterval(() => void pruning.run(pruneAll), intervalMs);
-  timer.unref();
+  const pruning = recur(intervalMs, pruneAll);
 
   async function pruneAll(): Promise<void> {
     for (const [what, prune] of Object.entries(prunes)) {
@@ -22,10 +20,5 @@ export function startPruner({ prunes, intervalMs, log }: PrunerOptions): { reado
     }
   }
 
-  return {
-    async close() {
-      clearInterval(timer);
-      await pruning.settled();
-    },
-  };
+  return { close: pruning.stop };
 }

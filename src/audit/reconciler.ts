@@ -6,7 +6,9 @@
 import type { Companions, EventDraft } from '../core/audit-event.ts';
 import { describeError } from '../core/errors.ts';
 import { isJsonObject, type JsonObject, type JsonScalar } from '../core/json.ts';
+import { ownDraft } from '../core/own-draft.ts';
 import { gatewayItself, teamDefault } from '../core/principal.ts';
+import { SingleFlight } from '../core/single-flight.ts';
 import type { StoredEvent } from '../storage/events.ts';
 import type { IntentStore } from '../storage/intents.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -34,7 +36,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   // Intents of this process that nobody works on any more. What was claimed is one of them until it is known to be
   // closed: when that is in doubt, the next round is given those that are still open.
   const abandoned = new Set<string>();
-  let running: Promise<number> | undefined;
+  const reconciling = new SingleFlight<number>();
 
   async function reconcile(silentMs: number): Promise<number> {
     const claimed = await options.intents.claimOrphans(options.writerId, silentMs, abandoned);
@@ -46,15 +48,10 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
     return claimed.length;
   }
 
-  function once(silentMs: number): Promise<number> {
-    running ??= reconcile(silentMs).finally(() => {
-      running = undefined;
-    });
-    return running;
-  }
+  const once = (silentMs: number) => reconciling.run(() => reconcile(silentMs));
 
   const timer = setInterval(() => {
-    // The commit that tells the others that this gateway lives.
+    // The commit that tells the others that this gateway lives; it waits for no round before it.
     options.recorder
       .ensureWritable()
       .then(() => once(options.silentMs))
@@ -67,7 +64,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
     abandon: (intentId) => void abandoned.add(intentId),
     async close() {
       clearInterval(timer);
-      await running?.catch(() => undefined);
+      await reconciling.settled();
     },
   };
 }
@@ -91,11 +88,9 @@ function unknownOutcome(intent: StoredEvent): EventDraft {
   const meta = isJsonObject(record['meta']) ? record['meta'] : {};
   const resource = isJsonObject(record['resource']) ? record['resource'] : {};
   return {
-    surfaceId,
-    requestId: String(record['request_id']),
+    ...ownDraft(surfaceId, String(record['request_id'])),
     outcome: 'failure',
     principal: { ...gatewayItself, teamId: teamOf(record) },
-    http: { method: 'POST', path: `/internal/${surfaceId}`, statusCode: 200 },
     resource: { type: String(resource['resource_type']), id: String(resource['resource_id']) },
     meta: {
       ...Object.fromEntries(inherited.map((key) => [key, meta[key] as JsonScalar | undefined])),

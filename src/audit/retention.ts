@@ -6,8 +6,8 @@ import type { EventDraft } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import { type NodeReader, rootOf } from '../core/merkle-proof.ts';
-import { gatewayItself } from '../core/principal.ts';
-import { surfaceHttp } from '../core/surface-http.ts';
+import { ownDraft } from '../core/own-draft.ts';
+import { recur } from '../core/recur.ts';
 import type { PartitionStore, PrunablePart } from '../storage/partitions.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Recorder } from './recorder.ts';
@@ -56,11 +56,7 @@ const surfaceId = 'log.retention.prune';
 
 function pruneDraft({ fromSeq, toSeq }: PrunablePart, root: string, policy: string, requestId: string): EventDraft {
   return {
-    surfaceId,
-    requestId,
-    outcome: 'success',
-    principal: gatewayItself,
-    http: surfaceHttp(surfaceId, 200),
+    ...ownDraft(surfaceId, requestId),
     resource: { type: 'log', id: `${fromSeq}-${toSeq}` },
     meta: {
       event_type: 'retention_prune',
@@ -95,7 +91,6 @@ const leftToOwner =
 export function startMaintenance(options: MaintenanceOptions): Maintenance {
   const { partitions, retentionDays, clock, telemetry } = options;
   let prunedAtMs = Number.NEGATIVE_INFINITY;
-  let running: Promise<void> | undefined;
   let lastFault = '';
   let hasTold = false;
 
@@ -107,6 +102,7 @@ export function startMaintenance(options: MaintenanceOptions): Maintenance {
     }
     const { prunedUntil, nextSeq } = await partitions.extent();
     telemetry.logKept({ records: nextSeq - prunedUntil, retentionDays });
+    lastFault = '';
   }
 
   async function prune(days: number): Promise<void> {
@@ -119,30 +115,13 @@ export function startMaintenance(options: MaintenanceOptions): Maintenance {
     if (pruned !== undefined) telemetry.log.info(pruned, 'dropped records that the retention does not keep');
   }
 
-  function run(): Promise<void> {
-    running ??= maintain()
-      .then(() => {
-        lastFault = '';
-      })
-      .catch((error: unknown) => {
-        const fault = describeError(error);
-        if (fault !== lastFault) telemetry.log.warn(`the log's partitions could not be maintained: ${fault}`);
-        lastFault = fault;
-      })
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
+  function tell(error: unknown): void {
+    const fault = describeError(error);
+    if (fault !== lastFault) telemetry.log.warn(`the log's partitions could not be maintained: ${fault}`);
+    lastFault = fault;
   }
 
-  const timer = setInterval(() => void run(), options.intervalMs);
-  timer.unref();
-  void run();
-  return {
-    run,
-    async close() {
-      clearInterval(timer);
-      await running;
-    },
-  };
+  const maintenance = recur(options.intervalMs, maintain, tell);
+  void maintenance.now();
+  return { run: maintenance.now, close: maintenance.stop };
 }

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '../core/errors.ts';
+import { OneAtATime } from '../core/one-at-a-time.ts';
 
 export interface SpoolFolderOptions {
   /** An existing folder that nobody else uses. */
@@ -59,7 +60,8 @@ export class SpoolFolder {
   readonly #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #writing: Promise<void> | undefined;
-  #last: Promise<unknown> = Promise.resolve();
+  /** Steps on the active segment. */
+  readonly #steps = new OneAtATime();
 
   private constructor(options: SpoolFolderOptions, segments: Map<string, number>) {
     this.#options = options;
@@ -102,7 +104,7 @@ export class SpoolFolder {
   async oldest(): Promise<Segment | undefined> {
     const [name] = this.#segments.keys();
     if (name === undefined) return undefined;
-    await this.#alone(async () => {
+    await this.#steps.run(async () => {
       if (this.#active?.name === name) await this.#closeActive();
     });
     return { name, ...(await readSegment(join(this.#options.folder, name))), ...this.#ends(name) };
@@ -132,7 +134,7 @@ export class SpoolFolder {
       const taken = this.#waiting.splice(0);
       const data = Buffer.concat(taken.map(({ frame }) => frame));
       try {
-        await this.#alone(() => this.#store(data));
+        await this.#steps.run(() => this.#store(data));
         this.#waitingBytes -= data.length;
         for (const { resolve } of taken) resolve();
       } catch (error) {
@@ -141,13 +143,6 @@ export class SpoolFolder {
       }
     }
     this.#writing = undefined;
-  }
-
-  /** One step at a time on the active segment. */
-  #alone<T>(step: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(step);
-    this.#last = result.catch(() => undefined);
-    return result;
   }
 
   async #store(data: Buffer): Promise<void> {

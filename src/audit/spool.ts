@@ -12,6 +12,7 @@ import { bounds } from '../config/bounds.ts';
 import { type CommittedEvent, type EventDraft, prepareEvent, type SpoolName } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
+import { recur } from '../core/recur.ts';
 import type { SpoolStore } from '../storage/spool.ts';
 import type { DeliveryTelemetry } from '../telemetry/delivery.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -166,20 +167,19 @@ export function startSpool(options: SpoolOptions): EventSink {
   }
 
   const pause = pausable();
-  const pruning = setInterval(() => {
-    prune().catch((error) => telemetry.log.debug(`names of spooled groups are kept: ${describeError(error)}`));
-  }, options.pruneIntervalMs);
-  pruning.unref();
+  const pruning = recur(options.pruneIntervalMs, prune, (error) =>
+    telemetry.log.debug(`names of spooled groups are kept: ${describeError(error)}`),
+  );
   if (!folder.isEmpty) drain();
 
   return {
     submit,
     async close() {
       isClosed = true;
-      clearInterval(pruning);
       pause.end();
+      await pruning.stop();
       await draining;
-      await prune().catch(() => undefined);
+      await pruning.now();
       await folder.close();
     },
   };

@@ -8,8 +8,9 @@ import type { ClientIpHash, EventDraft } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import type { DenialReason } from '../core/denial.ts';
 import { describeError, TalosError } from '../core/errors.ts';
+import { ownDraft } from '../core/own-draft.ts';
 import { gatewayItself, type Principal, teamDefault } from '../core/principal.ts';
-import { surfaceHttp } from '../core/surface-http.ts';
+import { recur } from '../core/recur.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import type { Recorder } from './recorder.ts';
@@ -61,7 +62,6 @@ export function startSummaries(options: SummariesOptions): Summaries {
   const { recorder, clock, bounds, log } = options;
   const reads = new Tally<ReadSum>(bounds.summaryKeysMax, otherReads);
   const refusals = new Tally<RefusalSum>(bounds.refusalKeysMax, otherRefusals);
-  let running: Promise<void> | undefined;
 
   async function record(): Promise<void> {
     await recordTally(reads, readDraft);
@@ -87,24 +87,15 @@ export function startSummaries(options: SummariesOptions): Summaries {
     }
   }
 
-  function flush(): Promise<void> {
-    running ??= record().finally(() => {
-      running = undefined;
-    });
-    return running;
-  }
-
-  const timer = setInterval(() => void flush(), bounds.summaryIntervalMs);
-  timer.unref();
+  const recording = recur(bounds.summaryIntervalMs, record);
 
   return {
     countRead: (read) => reads.add(readSum(read, clock.now())),
     countRefusal: (refusal) => refusals.add(refusalSum(refusal, clock.now())),
-    flush,
+    flush: recording.now,
     async close() {
-      clearInterval(timer);
-      await running;
-      await flush();
+      await recording.stop();
+      await recording.now();
     },
   };
 }
@@ -159,8 +150,7 @@ function readDraft(sum: ReadSum, span: Span): EventDraft {
   const { principal, surface } = sum;
   const teamId = principal.authMode === 'bearer' ? principal.teamId : teamDefault;
   return {
-    ...summaryDraft('gateway.summary', span),
-    outcome: 'success',
+    ...ownDraft('gateway.summary', span.requestId),
     // Those who may see the principal's own records may see this one.
     principal: { ...gatewayItself, teamId },
     resource: { type: 'surface', id: surface },
@@ -176,12 +166,11 @@ function readDraft(sum: ReadSum, span: Span): EventDraft {
 }
 
 function refusalDraft(sum: RefusalSum, span: Span): EventDraft {
-  const draft = summaryDraft('gateway.refusals', span);
+  const draft = ownDraft('gateway.refusals', span.requestId);
   const { code, clientIp, isDenial, denialReason = 'NO_CAPABILITY' } = sum;
   return {
     ...draft,
     outcome: isDenial ? 'denied' : 'failure',
-    principal: gatewayItself,
     http: { ...draft.http, ...(clientIp === undefined ? {} : { clientIp }) },
     resource: { type: 'surface', id: draft.surfaceId },
     requests: sum.count,
@@ -192,13 +181,6 @@ function refusalDraft(sum: RefusalSum, span: Span): EventDraft {
       ...(isDenial ? { denial_reason: denialReason } : {}),
     },
   };
-}
-
-function summaryDraft(
-  surfaceId: 'gateway.summary' | 'gateway.refusals',
-  { requestId }: Span,
-): Pick<EventDraft, 'surfaceId' | 'requestId' | 'http'> {
-  return { surfaceId, requestId, http: surfaceHttp(surfaceId, 200) };
 }
 
 function summaryMeta({ count, fromMs }: Sum, { toMs }: Span): EventDraft['meta'] {

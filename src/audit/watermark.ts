@@ -3,6 +3,7 @@
  * record, long before the store itself fails. What has begun is still recorded: there is room for that between the two.
  */
 import { describeError, TalosError } from '../core/errors.ts';
+import { recur } from '../core/recur.ts';
 import type { StoreSize } from '../storage/store-size.ts';
 import type { DeliveryTelemetry } from '../telemetry/delivery.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -42,37 +43,25 @@ export interface Verdict {
 export async function startWatermark(options: WatermarkOptions): Promise<Watermark> {
   const { measure, limits, telemetry } = options;
   let verdict: Verdict = { state: 'room', reason: '' };
-  let running: Promise<void> | undefined;
 
-  async function measured(): Promise<void> {
+  async function check(): Promise<void> {
     const size = await measure();
     verdict = judge(size, limits);
     telemetry.storeMeasured({ usedBytes: size.usedBytes, freeBytes: size.volume?.freeBytes });
     telemetry.storeJudged(verdict.state, verdict.reason);
   }
 
-  function check(): Promise<void> {
-    running ??= measured()
-      .catch((error) => telemetry.log.debug(`the store cannot be measured: ${describeError(error)}`))
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
-  }
-
-  const timer = setInterval(() => void check(), options.intervalMs);
-  timer.unref();
-  await check();
+  const checks = recur(options.intervalMs, check, (error) =>
+    telemetry.log.debug(`the store cannot be measured: ${describeError(error)}`),
+  );
+  await checks.now();
 
   return {
     assertRoom() {
       if (verdict.state === 'full') throw new TalosError('STORE_FULL', { inside: verdict.reason });
     },
-    check,
-    async close() {
-      clearInterval(timer);
-      await running;
-    },
+    check: checks.now,
+    close: checks.stop,
   };
 }
 

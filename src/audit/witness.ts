@@ -10,6 +10,7 @@ import { TalosError } from '../core/errors.ts';
 import { sha256 } from '../core/hash.ts';
 import { openNote, parseNote, signNote } from '../core/note.ts';
 import { type NoteVerifier, noteSignature } from '../core/note-key.ts';
+import { OneAtATime } from '../core/one-at-a-time.ts';
 import { type AddCheckpoint, parseAddCheckpoint } from './witness-request.ts';
 import type { WitnessedCheckpoint, WitnessState } from './witness-state.ts';
 
@@ -47,14 +48,8 @@ export interface Witness {
 export function createWitness(options: WitnessOptions): Witness {
   const logs = logsByOrigin(options.logs);
   const cosigner = cosignatureSigner(options.name, options.privateKey, () => Math.floor(options.clock.now() / 1000));
-  let last: Promise<unknown> = Promise.resolve();
-
-  /** One at a time: between the look at the state and its change nobody else may cosign. */
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = last.then(work);
-    last = turn.catch(() => undefined);
-    return turn;
-  }
+  // Between the look at the state and its change nobody else may cosign.
+  const turns = new OneAtATime();
 
   async function cosign({ oldSize, proof, note }: AddCheckpoint): Promise<WitnessAnswer> {
     const { origin, ...head } = parseCheckpoint(parseNote(note).text);
@@ -71,7 +66,7 @@ export function createWitness(options: WitnessOptions): Witness {
   return {
     async addCheckpoint(body) {
       const request = read(body, logs);
-      return 'status' in request ? request : await inTurn(() => cosign(request));
+      return 'status' in request ? request : await turns.run(() => cosign(request));
     },
   };
 }

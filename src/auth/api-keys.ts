@@ -9,6 +9,7 @@ import { type ApiKey, type ApiKeyDigest, apiKeyPrefix, isApiKeyInForce } from '.
 import type { Clock } from '../core/clock.ts';
 import { describeError, TalosError } from '../core/errors.ts';
 import { sha256Hex } from '../core/hash.ts';
+import { recur } from '../core/recur.ts';
 import type { ApiKeyStore } from '../storage/api-keys.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 import { ApiKeyView } from './api-key-view.ts';
@@ -107,24 +108,19 @@ function assertInForce(apiKey: ApiKey | undefined, nowMs: number): asserts apiKe
 function startUses(store: Pick<ApiKeyStore, 'touch'>, log: Log) {
   // No more of them than there are keys in force.
   const used = new Set<string>();
-  let writing: Promise<void> = Promise.resolve();
   const write = async () => {
     const ids = [...used];
     used.clear();
-    if (ids.length === 0) return;
-    await store.touch(ids).catch((error: unknown) => log.warn(`when keys were used is lost: ${describeError(error)}`));
+    if (ids.length > 0) await store.touch(ids);
   };
-  const flush = () => {
-    writing = writing.then(write);
-    return writing;
-  };
-  const timer = setInterval(flush, bounds.apiKeyTouchIntervalMs);
-  timer.unref();
+  const writing = recur(bounds.apiKeyTouchIntervalMs, write, (error) =>
+    log.warn(`when keys were used is lost: ${describeError(error)}`),
+  );
   return {
     note: (id: string) => void used.add(id),
-    close() {
-      clearInterval(timer);
-      return flush();
+    async close() {
+      await writing.stop();
+      await writing.now();
     },
   };
 }

@@ -21,6 +21,7 @@ import type { PolicyChange } from './team-policy.ts';
 import type { ApprovalChange } from './tool-approval.ts';
 import type { PinChange } from './tool-pin.ts';
 import type { ServerChange } from './tool-server.ts';
+import type { ClientChange } from './upstream-client.ts';
 import type { ConnectionChange } from './upstream-connection.ts';
 import { uuidv7Ms } from './uuidv7.ts';
 
@@ -86,6 +87,8 @@ export interface Companions {
   readonly approval?: ApprovalChange;
   /** The change of a user's connection to a tool server that the record tells of. */
   readonly connections?: ConnectionChange;
+  /** The gateway's registration at an authorization server that the record tells of. */
+  readonly upstreamClient?: ClientChange;
   /** The capability that the record says is revoked. */
   readonly revokes?: Revocation;
 }

@@ -1,5 +1,5 @@
 /** Surfaces of users who connect their account at a tool server. */
-import { denialKeys, internal, readMcp, type Surface } from './surface-kinds.ts';
+import { denialKeys, docs, internal, readMcp, type Surface } from './surface-kinds.ts';
 
 const connectionKeys = [...denialKeys, 'server_id'] as const;
 
@@ -17,6 +17,7 @@ export const connectionSurfaces = {
     auditMode: 'each',
     metaKeys: connectionKeys,
   },
+  'mcp.connections.client': docs('/v1/mcp/oauth/client/{server_id}'),
   // Whom a browser belongs to is said by the state that it brings back.
   'mcp.connections.arrive': {
     method: 'GET',
@@ -30,5 +31,10 @@ export const connectionSurfaces = {
     auditMode: 'each',
     metaKeys: connectionKeys,
   },
+  'mcp.clients.registered': internal('mcp.clients.registered', [
+    ...connectionKeys,
+    'registered_issuer',
+    'registered_client',
+  ]),
   'mcp.connections.lost': internal('mcp.connections.lost', [...connectionKeys, 'connection_of', 'connection_lost']),
 } as const satisfies Record<string, Surface>;

@@ -298,7 +298,11 @@ export class TalosError extends Error {
   }
 
   /** The same error, as far as a caller sees it, with what is now known about it. */
-  with(known: { readonly auditRef?: string; readonly retryable?: boolean }): TalosError {
+  with(known: {
+    readonly auditRef?: string;
+    readonly retryable?: boolean;
+    readonly details?: Readonly<Record<string, unknown>>;
+  }): TalosError {
     const { message, details, inside, auditRef, retryable, retryAfterSec, isReplay, cause } = this;
     return new TalosError(this.code, {
       message,

@@ -1,5 +1,5 @@
 /** What is counted against which limit: the nouns that the limiters, the server and the corridors share. */
-import { TalosError } from './errors.ts';
+import { TalosError, type TalosErrorOptions } from './errors.ts';
 import type { Rate, Reading } from './gcra.ts';
 
 /** Whose limit: of an address, of a caller, of a caller on one route or one tool server, of a capability. */
@@ -41,12 +41,25 @@ function isTighter(reading: Reading, other: Reading | undefined): boolean {
   return reading.remaining < other.remaining;
 }
 
-/** The error for what a limit refuses: it names the kind, and when to come back. */
-export function rateLimited(charges: readonly Charge[], verdict: Verdict): TalosError {
-  const at = tightest(verdict);
-  const retryAfterMs = verdict.readings[at]?.retryAfterMs ?? 0;
-  return new TalosError('RATE_LIMITED', {
-    retryAfterSec: Math.max(1, Math.ceil(retryAfterMs / 1000)),
-    details: { limit: charges[at]?.kind },
-  });
+/** The error for what a limit refuses: it names the kind, and when to come back, and knows what was counted. */
+export class RateLimited extends TalosError {
+  readonly charges: readonly Charge[];
+  readonly verdict: Verdict;
+
+  constructor(charges: readonly Charge[], verdict: Verdict, known: TalosErrorOptions = {}) {
+    const at = tightest(verdict);
+    const retryAfterMs = verdict.readings[at]?.retryAfterMs ?? 0;
+    const retryAfterSec = Math.max(1, Math.ceil(retryAfterMs / 1000));
+    super('RATE_LIMITED', { retryAfterSec, details: { limit: charges[at]?.kind }, ...known });
+    this.charges = charges;
+    this.verdict = verdict;
+  }
+
+  override with(known: TalosErrorOptions): RateLimited {
+    return new RateLimited(this.charges, this.verdict, known);
+  }
+}
+
+export function rateLimited(charges: readonly Charge[], verdict: Verdict): RateLimited {
+  return new RateLimited(charges, verdict);
 }

@@ -43,6 +43,9 @@ const included: Readonly<Record<string, readonly string[]>> = {
   'mcp:admin': ['mcp:read', 'mcp:write'],
 };
 
+/** Those names. */
+export const widerPermissions: readonly string[] = Object.keys(included);
+
 /** Whether `granted`, in normal form, gives what is asked: exactly, as `ns:*`, as `*:*`, or as an older wider name. */
 export function permissionCovers(granted: string, { permission, isAdministration }: RequestedPermission): boolean {
   if (granted === permission || granted === '*:*') return true;

@@ -57,7 +57,8 @@ function scopeOfText(text: string): RoleScope | { scope_type: string; attributes
   return type === '' ? undefined : { scope_type: type, attributes: { [type]: value } };
 }
 
-/** The role of an id or a name. */
+/** The role of an id, in whatever case, or a name. */
 export function findRole(roles: readonly Role[], idOrName: string): Role | undefined {
-  return [...builtInRoles, ...roles].find(({ role_id, name }) => role_id === idOrName || name === idOrName);
+  const id = idOrName.toLowerCase();
+  return [...builtInRoles, ...roles].find(({ role_id, name }) => role_id === id || name === idOrName);
 }

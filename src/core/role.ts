@@ -44,7 +44,7 @@ export const builtInRoles: readonly Role[] = [
     'approvals:read',
     'approvals:write',
   ]),
-  builtIn(5, 'TeamMember', 'Calls tools, reads and writes events, sends messages.', team),
+  builtIn(5, 'TeamMember', 'Calls tools, reads and writes events.', team),
   builtIn(6, 'TeamViewer', 'Sees tools and events.', ['mcp:read', 'events:read']),
 ];
 

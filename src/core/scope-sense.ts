@@ -1,13 +1,6 @@
 /** Whether a scope can ever grant anything here: what cannot is a mistake of whoever writes it, to be told before it is signed. */
+import { gatewayActions } from './known-permissions.ts';
 import { anyValue, formatScope, gatewayServer, parseScope, type Scope } from './scope.ts';
-import { type Surface, surfaces } from './surfaces.ts';
-
-/** The gateway's own actions, those of messages between peers included. */
-const actions: ReadonlySet<string> = new Set([
-  ...Object.values<Surface>(surfaces).flatMap(({ action }) => action ?? []),
-  'messages.send',
-  'messages.receive',
-]);
 
 /** Why the scope that `text` spells grants nothing, as a sentence; undefined when it can grant something. */
 export function scopeFault(text: string): string | undefined {
@@ -19,7 +12,8 @@ export function scopeFault(text: string): string | undefined {
 }
 
 function actionFault({ server, method }: Scope): string | undefined {
-  if (server !== gatewayServer || method === undefined || method === anyValue || actions.has(method)) return undefined;
+  if (server !== gatewayServer || method === undefined || method === anyValue || gatewayActions.has(method))
+    return undefined;
   return `${quoted(method)} is no action of the gateway; ${formatScope({ server, method: 'events.read' })} names one.`;
 }
 

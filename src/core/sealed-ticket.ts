@@ -2,14 +2,12 @@
  * Something put away under a ticket: whoever holds the ticket finds it and opens it, and whoever holds what was put away
  * can do neither. The ticket is random, so its hash is a name for it, and it is a key.
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { hkdfSync, randomBytes } from 'node:crypto';
+import { aeadKeyBytes, aeadNonceBytes, aeadTagBytes, seal, unseal } from './aead.ts';
 import { encodeBase64url } from './base64url.ts';
 import { sha256Hex } from './hash.ts';
 
 const ticketBytes = 32;
-const ivBytes = 12;
-const tagBytes = 16;
-const cipherName = 'aes-256-gcm';
 
 export interface SealedTicket {
   /** 43 characters of base64url. */
@@ -26,17 +24,16 @@ export function sealTicket(text: string): SealedTicket {
 
 /** Seals under a ticket that is there already; it must be random. */
 export function sealUnder(ticket: string, text: string): Buffer {
-  const iv = randomBytes(ivBytes);
-  const cipher = createCipheriv(cipherName, keyOf(ticket), iv);
-  const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
-  return Buffer.concat([iv, cipher.getAuthTag(), body]);
+  const { nonce, tag, ciphertext } = seal(keyOf(ticket), randomBytes(aeadNonceBytes), Buffer.from(text));
+  return Buffer.concat([nonce, tag, ciphertext]);
 }
 
 /** Throws when `sealed` is not what was put away under this ticket. */
 export function openTicket(ticket: string, sealed: Buffer): string {
-  const decipher = createDecipheriv(cipherName, keyOf(ticket), sealed.subarray(0, ivBytes));
-  decipher.setAuthTag(sealed.subarray(ivBytes, ivBytes + tagBytes));
-  return Buffer.concat([decipher.update(sealed.subarray(ivBytes + tagBytes)), decipher.final()]).toString('utf8');
+  const nonce = sealed.subarray(0, aeadNonceBytes);
+  const tag = sealed.subarray(aeadNonceBytes, aeadNonceBytes + aeadTagBytes);
+  const ciphertext = sealed.subarray(aeadNonceBytes + aeadTagBytes);
+  return unseal(keyOf(ticket), { nonce, ciphertext, tag }).toString('utf8');
 }
 
 export function ticketHash(ticket: string): string {
@@ -44,5 +41,5 @@ export function ticketHash(ticket: string): string {
 }
 
 function keyOf(ticket: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', ticket, '', 'talos-ticket-key', 32));
+  return Buffer.from(hkdfSync('sha256', ticket, '', 'talos-ticket-key', aeadKeyBytes));
 }

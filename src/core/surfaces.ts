@@ -42,6 +42,7 @@ const callKeys = [
   'replay_of',
   'approval_id',
   'asked_for',
+  'result_schema',
 ] as const;
 
 const relayKeys = [

@@ -25,7 +25,8 @@ export type PinMode = (typeof pinModes)[number];
 /** Each applies to what is there when it commits; what is otherwise by then stays so. */
 export type PinChange =
   | { readonly kind: 'pin'; readonly serverId: string; readonly tools: readonly NamedDefinition[] }
-  | ({ readonly kind: 'hold' | 'approve' | 'reject'; readonly serverId: string } & NamedDefinition)
+  /** `release`: of what is held, because the server took it back. */
+  | ({ readonly kind: 'hold' | 'release' | 'approve' | 'reject'; readonly serverId: string } & NamedDefinition)
   /** Of one tool, or of all tools of the server. */
   | { readonly kind: 'forget'; readonly serverId: string; readonly toolName?: string };
 

@@ -38,5 +38,6 @@ export const toolRuleSurfaces = {
   'mcp.approvals.ask': internal('mcp.approvals.ask', [...approvalKeys, 'phase', 'definition_hash', ...rightKeys]),
   'mcp.pins.pin': internal('mcp.pins.pin', ['event_type', 'phase', 'server_id', 'pinned_count']),
   'mcp.pins.hold': internal('mcp.pins.hold', [...pinKeys, 'phase']),
+  'mcp.pins.release': internal('mcp.pins.release', [...pinKeys, 'phase']),
   'mcp.pins.take': internal('mcp.pins.take', [...pinKeys, 'phase']),
 } as const satisfies Record<string, Surface>;

@@ -37,6 +37,13 @@ export function isUuidv7(text: string): boolean {
   return pattern.test(text);
 }
 
+const anyVersion = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** True for a UUID of whatever version in canonical form (lowercase). */
+export function isUuid(text: string): boolean {
+  return anyVersion.test(text);
+}
+
 /** The millisecond in which an id was made. */
 export function uuidv7Ms(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);

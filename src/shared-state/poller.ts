@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
+import { SingleFlight } from '../core/single-flight.ts';
 import type { Log } from '../telemetry/telemetry.ts';
 
 export interface PollerOptions {
@@ -21,7 +22,7 @@ export interface PollerOptions {
 export class Poller {
   readonly #options: PollerOptions;
   #askedAtMs = Number.NEGATIVE_INFINITY;
-  #asking: Promise<void> | undefined;
+  readonly #asking = new SingleFlight<void>();
   #timer: NodeJS.Timeout | undefined;
   #isLost = false;
   #isClosed = false;
@@ -43,23 +44,20 @@ export class Poller {
 
   /** Resolves with the answer to the question that is under way, or to a new one. Rejects as `ask` does. */
   ask(): Promise<void> {
-    this.#asking ??= this.#ask().finally(() => {
-      this.#asking = undefined;
-    });
-    return this.#asking;
+    return this.#asking.run(() => this.#ask());
   }
 
   /** Resolves when what was committed before is known. Rejects as `ask` does. */
   async refresh(): Promise<void> {
     // A question that is under way may have been asked too early.
-    await this.#asking?.catch(() => undefined);
+    await this.#asking.settled();
     await this.ask();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    await this.#asking?.catch(() => undefined);
+    await this.#asking.settled();
   }
 
   async #ask(): Promise<void> {

@@ -3,7 +3,7 @@
  * commands fail at once and nothing waits in a queue, because what is shared here is worth nothing when it is late.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis } from 'iovalkey';
+import type { Redis } from 'iovalkey';
 import { describeError } from '../core/errors.ts';
 
 export interface SharedStoreBounds {
@@ -28,6 +28,8 @@ export interface SharedStore {
 
 /** Resolves when it is connected, or after the connect time-out: then it is tried on. Never rejects. */
 export async function openSharedStore({ url, bounds, onState }: SharedStoreOptions): Promise<SharedStore> {
+  // Most gateways have no shared store, and need not hold its client in memory.
+  const { Redis } = await import('iovalkey');
   const client = new Redis(url, {
     lazyConnect: true,
     connectionName: 'talos-gateway',
