@@ -12,6 +12,7 @@ import { createManageRoles } from './gateway/manage-roles.ts';
 import { createManageSecrets } from './gateway/manage-secrets.ts';
 import { createManageServers } from './gateway/manage-servers.ts';
 import { runRotation } from './gateway/secret-rotation.ts';
+import { createWhoAmI } from './gateway/who-am-i.ts';
 import type { Registry } from './mcp/registry.ts';
 import type { ToolServers } from './mcp/stored-servers.ts';
 import type { Administration } from './open-administration.ts';
@@ -28,7 +29,7 @@ export interface AdministrationCorridorOptions {
   readonly delivery: { readonly recorder: Pick<Recorder, 'record'> };
   readonly registry: Pick<Registry, 'servers' | 'get' | 'test'>;
   readonly toolServers: ToolServers;
-  readonly tokens: Pick<UpstreamTokens, 'connections' | 'vault' | 'credentials'>;
+  readonly tokens: Pick<UpstreamTokens, 'connections' | 'clients' | 'vault' | 'credentials'>;
   readonly rules: ToolRules;
   readonly config: Pick<Config, 'region' | 'environmentSecretNames' | 'managedStdioServers'>;
   readonly clock: Clock;
@@ -51,7 +52,7 @@ export function administrationCorridors(options: AdministrationCorridorOptions) 
   };
   return {
     authorizeAction,
-    roles,
+    whoAmI: createWhoAmI(roles, policyMode),
     startedAt: new Date(clock.now()),
     manageRoles: createManageRoles(forRoles),
     manageSecrets: createManageSecrets({
@@ -59,7 +60,7 @@ export function administrationCorridors(options: AdministrationCorridorOptions) 
       administer,
       store,
       vault,
-      connections: options.tokens.connections,
+      alsoSealed: [options.tokens.connections, options.tokens.clients],
       environmentNames: config.environmentSecretNames,
       rotate: (opId, targetKekId) => administration.run(() => runRotation(rotation, opId, targetKekId)),
     }),

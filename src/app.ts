@@ -175,6 +175,7 @@ interface Parts {
   readonly registry: OpenToolServers['registry'];
   readonly toolServers: OpenToolServers['toolServers'];
   readonly serverFor: OpenToolServers['serverFor'];
+  readonly connectionChanged: OpenToolServers['connectionChanged'];
   readonly tokens: UpstreamTokens;
   readonly rules: ToolRules;
   readonly limits: Limits;
@@ -279,6 +280,7 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
   const authorizeAction = createAuthorizeAction({ policyMode, refuse, take, telemetry });
   const administer = createAdminister({ authorizeAction, recorder: delivery.recorder, changeLock });
   const readEvents = createReadEvents({ authorizeAction, policyMode, events });
+  const revocations = createRevocationStore(readPool);
   return {
     authenticate: identity.authenticate,
     ...identity.corridors({ authorizeAction, administer, policyMode, recorder: delivery.recorder }),
@@ -289,13 +291,14 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
       authorizeAction,
       policyMode,
       recorder: delivery.recorder,
-      store: createRevocationStore(readPool),
+      store: revocations,
       clock,
     }),
     explainCall: createExplainCall({
       authorizeAction,
       recorder: delivery.recorder,
       verifier,
+      revocations,
       possessionFault: identity.possessionFault,
       registry,
       knownTool,
@@ -306,6 +309,7 @@ function corridors({ config, telemetry, clock }: GatewayOptions, parts: Parts) {
       ...{ registry, knownTool, policyMode, take, recorder, refuse, verifier, identity, telemetry, clock, config },
       rules: parts.rules,
       serverFor: parts.serverFor,
+      connectionChanged: parts.connectionChanged,
       tokens: parts.tokens,
       directory: parts.sharedSessions.directory,
       abandonIntent: upkeep.reconciler.abandon,

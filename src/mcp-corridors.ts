@@ -9,14 +9,16 @@ import { type CallKeys, createCallKeys } from './gateway/call-keys.ts';
 import { createCallTool } from './gateway/call-tool.ts';
 import { createChat } from './gateway/chat.ts';
 import { createChatAuthority } from './gateway/chat-authority.ts';
+import type { ConnectServerOptions } from './gateway/connect-server.ts';
 import { createListTools } from './gateway/list-tools.ts';
 import { createLegacyConnections } from './gateway/native/legacy-connections.ts';
 import { createNativeMcp } from './gateway/native/native-mcp.ts';
-import { PatientLists } from './gateway/native/patient-lists.ts';
+import { Patience } from './gateway/native/patience.ts';
 import { createHello } from './gateway/native/server-hello.ts';
 import type { SessionDirectory } from './gateway/native/session-directory.ts';
 import type { Refuse } from './gateway/refusal.ts';
 import { createRelayMethod } from './gateway/relay-method.ts';
+import { createCheckResult } from './gateway/result-check.ts';
 import type { SecretVault } from './gateway/secret-vault.ts';
 import type { ServerFor } from './gateway/server-for.ts';
 import type { Registry } from './mcp/registry.ts';
@@ -35,6 +37,7 @@ export interface McpCorridorOptions {
   readonly registry: Registry;
   readonly serverFor: ServerFor;
   readonly tokens: Pick<UpstreamTokens, 'connectServer'>;
+  readonly connectionChanged: ConnectServerOptions['connectionChanged'];
   readonly knownTool: KnownToolOf;
   readonly policyMode: PolicyMode;
   readonly rules: ToolRules;
@@ -63,6 +66,7 @@ export function mcpCorridors(options: McpCorridorOptions) {
   const callTool = createCallTool({
     ...{ ...options, pins, callKeys },
     approvals: approvals(options, callKeys),
+    checkResult: createCheckResult(options),
     validity: async ({ authority: shown }) => shown && (await verifier.stillValidOrFreshened(shown)),
   });
   const listTools = createListTools({ ...options, pins });
@@ -74,13 +78,13 @@ export function mcpCorridors(options: McpCorridorOptions) {
     policyMode,
     warn: (message) => telemetry.log.warn(message),
   });
-  const mcpClients = openMcpClients(options);
+  const relayMethod = createRelayMethod(options);
+  const patience = new Patience();
+  const mcpClients = openMcpClients({ ...options, relayMethod, pins });
   const connectServer = options.tokens.connectServer(options);
   const nativeMcp = createNativeMcp({
-    ...{ ...options, ...mcpClients, listTools, callTool, connectServer },
-    hello: createHello({ ...options, listTools }),
-    lists: new PatientLists(),
-    relayMethod: createRelayMethod(options),
+    ...{ ...options, ...mcpClients, listTools, callTool, connectServer, relayMethod, patience },
+    hello: createHello({ ...options, listTools, patience }),
   });
   return {
     connectServer,

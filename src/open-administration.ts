@@ -7,6 +7,7 @@ import { makeKeyFile } from './config/key-file.ts';
 import type { Clock } from './core/clock.ts';
 import { envelopeKeyBytes } from './core/envelope.ts';
 import { type KeyRing, parseKeyRing } from './core/key-ring.ts';
+import { OneAtATime } from './core/one-at-a-time.ts';
 import { createSecretVault, type SecretVault } from './gateway/secret-vault.ts';
 import { type Roles, startRoles } from './policy/roles.ts';
 import { type ChangeLock, createChangeLock } from './storage/change-lock.ts';
@@ -28,7 +29,7 @@ export interface Administration {
   readonly secretStore: SecretStore;
   readonly vault: SecretVault;
   readonly changeLock: ChangeLock;
-  /** Runs what outlives its request; `close` ends it by `signal` and waits for it. */
+  /** Runs what outlives its request, one after the other; it must not reject. `close` ends it by `signal` and waits for it. */
   readonly run: (work: () => Promise<void>) => void;
   readonly signal: AbortSignal;
   readonly close: () => Promise<void>;
@@ -54,19 +55,17 @@ export async function openAdministration(options: AdministrationOptions): Promis
     return parseKeyRing(await readFile(file, 'utf8'), 'the file of the secrets key');
   };
   const stopping = new AbortController();
-  let running: Promise<void> = Promise.resolve();
+  const background = new OneAtATime();
   return {
     roles,
     secretStore,
     vault: createSecretVault({ store: secretStore, readKeys, clock }),
     changeLock: createChangeLock(pool),
-    run: (work) => {
-      running = running.then(work, work);
-    },
+    run: (work) => void background.run(work),
     signal: stopping.signal,
     async close() {
       stopping.abort();
-      await running.catch(() => undefined);
+      await background.settled();
       await roles.close();
     },
   };

@@ -98,7 +98,7 @@ export async function openIdentity(
     possessionFault: createPossessionCheck(authenticator),
     corridors: ({ recorder, ...needs }) => ({
       manageApiKeys: createManageApiKeys({ ...needs, store, mint: apiKeys.mint, forget: apiKeys.forget, clock }),
-      issueToken: createIssueToken({ adminSecret, sign: adminTokens?.issue, recorder }),
+      issueToken: createIssueToken({ adminSecret, sign: adminTokens?.issue, recorder, identify: apiKeys.identify }),
     }),
     replaysLastHour: attester.replaysLastHour,
     onChanged: apiKeys.onChanged,

@@ -4,14 +4,17 @@ import type { Clock } from './core/clock.ts';
 import type { TakeCharges } from './core/limit.ts';
 import type { Caller } from './gateway/caller.ts';
 import { createAskClient } from './gateway/native/ask-client.ts';
+import { ListChanges, toolsChanged } from './gateway/native/list-changes.ts';
 import { ParkedCalls } from './gateway/native/parked-calls.ts';
-import { createPeers } from './gateway/native/peers.ts';
+import { createPeers, mayHear } from './gateway/native/peers.ts';
 import type { SessionDirectory } from './gateway/native/session-directory.ts';
 import { McpSessions } from './gateway/native/sessions.ts';
 import { Subscriptions } from './gateway/native/subscriptions.ts';
-import { ToolChanges } from './gateway/native/tool-changes.ts';
+import { createTellSettings } from './gateway/native/tell-settings.ts';
 import type { Refuse } from './gateway/refusal.ts';
+import type { RelayMethod } from './gateway/relay-method.ts';
 import type { ServerFor } from './gateway/server-for.ts';
+import type { ToolPins } from './gateway/tool-pins.ts';
 import type { Registry } from './mcp/registry.ts';
 import type { CapabilityVerifier } from './policy/capability-verifier.ts';
 import { decideReach, type PolicyMode } from './policy/decide.ts';
@@ -24,6 +27,8 @@ export interface McpClientsOptions {
   readonly take: TakeCharges;
   readonly recorder: Recorder;
   readonly refuse: Refuse;
+  readonly relayMethod: RelayMethod;
+  readonly pins: Pick<ToolPins, 'onDecided'>;
   readonly verifier: CapabilityVerifier;
   readonly directory: SessionDirectory;
   readonly telemetry: Telemetry;
@@ -32,7 +37,8 @@ export interface McpClientsOptions {
 
 export function openMcpClients(options: McpClientsOptions) {
   const { registry, policyMode, verifier } = options;
-  const toolChanges = new ToolChanges(registry);
+  const listChanges = new ListChanges(registry);
+  const tellSettings = createTellSettings(options);
   const askClient = createAskClient(options);
   const peers = createPeers({ policyMode, askClient });
   const validity = ({ authority }: Caller) => (authority === undefined ? undefined : verifier.stillValid(authority));
@@ -40,11 +46,14 @@ export function openMcpClients(options: McpClientsOptions) {
     const ids = serverId === undefined ? registry.servers().map(({ id }) => id) : [serverId];
     return caller.denial === undefined && ids.some((id) => decideReach(id, caller, policyMode).allow);
   };
-  const shared = { ...options, validity, mayReach, toolChanges };
-  const sessions = new McpSessions({ ...shared, clientFor: peers.ofSession });
+  const hearsOf = (caller: Caller, serverId: string, method: string): boolean =>
+    method === toolsChanged ? mayReach(caller, serverId) : mayHear(method, serverId, caller, policyMode);
+  const shared = { ...options, validity, mayReach, mayHear: hearsOf, listChanges };
+  const sessions = new McpSessions({ ...shared, clientFor: peers.ofSession, onOpened: tellSettings.all });
   const subscriptions = new Subscriptions(shared);
   const parkedCalls = new ParkedCalls({ ...shared, askClient, peers });
   const watched = [sessions, subscriptions, parkedCalls];
+  const unpin = options.pins.onDecided((serverId) => listChanges.tellTools(serverId));
   const unwatch = verifier.onRevoked(() => {
     for (const each of watched) each.judgeAll();
   });
@@ -53,6 +62,7 @@ export function openMcpClients(options: McpClientsOptions) {
     subscriptions,
     peers,
     parkedCalls,
+    tellSettings,
     /** Keys or roles have changed. */
     reauthenticateAll: () => {
       for (const each of watched) each.reauthenticateAll();
@@ -65,7 +75,8 @@ export function openMcpClients(options: McpClientsOptions) {
     },
     close: async () => {
       unwatch();
-      toolChanges.close();
+      unpin();
+      listChanges.close();
       await Promise.all([sessions.close(), parkedCalls.close()]);
     },
   };

@@ -2,6 +2,7 @@
 import type { Recorder } from './audit/recorder.ts';
 import { bounds } from './config/bounds.ts';
 import type { Clock } from './core/clock.ts';
+import { OneAtATime } from './core/one-at-a-time.ts';
 import { type ApprovalWaiters, createApprovalWaiters } from './gateway/approval-waiters.ts';
 import { seeInPassing, startToolPins, type ToolPins } from './gateway/tool-pins.ts';
 import { startTeamPolicies, type TeamPolicies } from './policy/team-policies.ts';
@@ -63,10 +64,6 @@ export async function openToolRules(options: OpenToolRulesOptions): Promise<Tool
 
 /** Whoever waits for the lock holds a connection, so many at once would take them all. */
 function oneAtATime(changeLock: ChangeLock): ChangeLock {
-  let last: Promise<unknown> = Promise.resolve();
-  return async (work) => {
-    const mine = last.then(() => changeLock(work));
-    last = mine.catch(() => undefined);
-    return await mine;
-  };
+  const turns = new OneAtATime();
+  return (work) => turns.run(() => changeLock(work));
 }

@@ -2,6 +2,7 @@
 import { bounds } from './config/bounds.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
+import { type ConnectionWatch, watchConnections } from './gateway/connection-watch.ts';
 import { createServerFor, type ServerFor } from './gateway/server-for.ts';
 import { CredentialedServers } from './mcp/credentials/credentialed-servers.ts';
 import type { SecretOf } from './mcp/credentials/upstream-secrets.ts';
@@ -18,7 +19,7 @@ export interface OpenToolServersOptions {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly secretOf: SecretOf;
-  readonly tokens: Pick<UpstreamTokens, 'credentialOf' | 'credentials'>;
+  readonly tokens: Pick<UpstreamTokens, 'credentialOf' | 'credentials' | 'connections'>;
   readonly onListed: NonNullable<RegistryOptions['onListed']>;
 }
 
@@ -26,6 +27,8 @@ export interface OpenToolServers {
   readonly registry: Registry;
   readonly toolServers: ToolServers;
   readonly serverFor: ServerFor;
+  /** Told when a user's account was connected or disconnected. */
+  readonly connectionChanged: ConnectionWatch['changed'];
   readonly close: () => Promise<void>;
 }
 
@@ -45,6 +48,7 @@ export async function openToolServers(options: OpenToolServersOptions): Promise<
   });
   const copies = new CredentialedServers({ current: registry.get, clock, log, bounds });
   const serverFor = createServerFor({ registry, copies, credentials: tokens.credentials });
+  const watch = watchConnections({ copies, connections: tokens.connections, log });
   try {
     const toolServers = await followToolServers({
       configured: config.servers,
@@ -57,11 +61,13 @@ export async function openToolServers(options: OpenToolServersOptions): Promise<
     });
     const close = async () => {
       await toolServers.close();
+      await watch.close();
       await copies.close();
       await registry.close();
     };
-    return { registry, toolServers, serverFor, close };
+    return { registry, toolServers, serverFor, connectionChanged: watch.changed, close };
   } catch (error) {
+    await watch.close();
     await copies.close();
     await registry.close();
     throw error;

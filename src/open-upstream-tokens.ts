@@ -1,20 +1,23 @@
 /** The tokens that the gateway shows to tool servers: its own, those that are exchanged for callers', and users' own. */
 import type { Recorder } from './audit/recorder.ts';
 import { bounds } from './config/bounds.ts';
+import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
 import { describeError } from './core/errors.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import type { McpServerSpec } from './core/mcp-server.ts';
 import { type ConnectServer, type ConnectServerOptions, createConnectServer } from './gateway/connect-server.ts';
 import { ConnectedCredential } from './gateway/connected-credential.ts';
+import { forgetClient } from './gateway/connection-client.ts';
 import { lostConnectionDraft } from './gateway/connection-records.ts';
-import { type ConnectionVault, createConnectionVault } from './gateway/connection-vault.ts';
+import { type ConnectionVault, createConnectionVault, type OwnClient } from './gateway/connection-vault.ts';
 import type { UserCredentials } from './gateway/server-for.ts';
 import { clientCredential, exchangedCredential } from './mcp/credentials/fetched-credential.ts';
 import type { UpstreamCredential } from './mcp/credentials/upstream-credential.ts';
 import type { SecretOf } from './mcp/credentials/upstream-secrets.ts';
 import { createGuardedFetcher, type GuardedSend } from './mcp/network/guarded-fetch.ts';
 import type { openReadPool } from './storage/db.ts';
+import { type ClientStore, createClientStore } from './storage/upstream-clients.ts';
 import { type ConnectionStore, createConnectionStore, type StoredConnection } from './storage/upstream-connections.ts';
 import { createConsentStore } from './storage/upstream-consents.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
@@ -26,6 +29,7 @@ export interface UpstreamTokensOptions {
   readonly readKeys: () => Promise<KeyRing>;
   readonly recorder: Pick<Recorder, 'record'>;
   readonly gatewayKey: Buffer;
+  readonly config: Pick<Config, 'publicUrl'>;
   readonly clock: Clock;
   readonly telemetry: Pick<Telemetry, 'log'>;
 }
@@ -35,16 +39,19 @@ export interface UpstreamTokens {
   readonly credentialOf: (spec: McpServerSpec) => UpstreamCredential | undefined;
   readonly credentials: UserCredentials;
   readonly connections: ConnectionStore;
+  /** The gateway's own registrations. */
+  readonly clients: ClientStore;
   readonly vault: ConnectionVault;
   /** The corridor of users who connect, with what it needs of others. */
   readonly connectServer: (
-    needs: Pick<ConnectServerOptions, 'registry' | 'policyMode' | 'take' | 'refuse'>,
+    needs: Pick<ConnectServerOptions, 'registry' | 'connectionChanged' | 'policyMode' | 'take' | 'refuse'>,
   ) => ConnectServer;
   readonly close: () => Promise<void>;
 }
 
 export function openUpstreamTokens(options: UpstreamTokensOptions): UpstreamTokens {
   const { pool, secretOf, readKeys, recorder, gatewayKey, clock, telemetry } = options;
+  const { publicUrl } = options.config;
   const { log } = telemetry;
   const limits = {
     timeoutMs: bounds.upstreamAuthTimeoutMs,
@@ -60,6 +67,8 @@ export function openUpstreamTokens(options: UpstreamTokensOptions): UpstreamToke
   };
   const contextOf = (spec: McpServerSpec) => ({ send: sendFor(spec), secretOf, clock });
   const connections = createConnectionStore(pool);
+  const clients = createClientStore(pool);
+  const forget = (client: OwnClient) => forgetClient({ clients, log }, client);
   const vault = createConnectionVault(readKeys);
 
   function onLost(connection: StoredConnection, reason: string): void {
@@ -73,15 +82,16 @@ export function openUpstreamTokens(options: UpstreamTokensOptions): UpstreamToke
       spec.auth?.type === 'client_credentials' ? clientCredential(spec, contextOf(spec)) : undefined,
     credentials: {
       connected: (spec, key) =>
-        new ConnectedCredential({ ...contextOf(spec), store: connections, vault, onLost, log }, spec, key),
+        new ConnectedCredential({ ...contextOf(spec), store: connections, vault, forget, onLost, log }, spec, key),
       exchanged: (spec, token) => exchangedCredential(spec, contextOf(spec), token),
     },
     connections,
+    clients,
     vault,
     connectServer: (needs) =>
       createConnectServer({
         ...needs,
-        ...{ connections, vault, sendFor, secretOf, recorder, gatewayKey, clock, log },
+        ...{ connections, clients, vault, sendFor, secretOf, recorder, gatewayKey, publicUrl, clock, log },
         consents: createConsentStore(pool),
       }),
     async close() {

@@ -15,7 +15,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { loadConfig } from '../src/config/config.ts';
 import { all, buildStages, environmentOf, parseDockerfile, type Stage } from './support/dockerfile.ts';
-import { createTestDatabase, type TestDatabase } from './support/postgres.ts';
+import { createEmptyDatabase, type TestDatabase } from './support/postgres.ts';
 
 const project = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(join(project, path), 'utf8');
@@ -199,7 +199,7 @@ describe('the image', () => {
   const running: ChildProcess[] = [];
 
   beforeAll(async () => {
-    database = await createTestDatabase();
+    database = await createEmptyDatabase();
     folder = await mkdtemp(join(tmpdir(), 'talos-image-'));
     const build = await buildStages(dockerfile, {
       folder,

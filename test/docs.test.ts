@@ -4,7 +4,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { Command } from 'commander';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { denialReasons } from '../src/core/denial.ts';
 import { type ErrorCode, errorTable } from '../src/core/errors.ts';
 import { surfaces } from '../src/core/surfaces.ts';
@@ -197,20 +198,43 @@ function talosCommands(): [page: string, words: string, options: string[]][] {
     });
 }
 
-describe('the command line', () => {
-  const helps = new Map<string, Promise<string>>();
-  const helpOf = (words: string) => {
-    const known =
-      helps.get(words) ??
-      run(process.execPath, ['cli/talos.ts', ...words.split(' '), '--help'], { cwd: project }).then(
-        ({ stdout }) => stdout,
-      );
-    helps.set(words, known);
-    return known;
-  };
+/** `talos` with the commands that the program itself lists. */
+async function wholeTalos(): Promise<Command> {
+  const { stdout } = await run(process.execPath, ['cli/talos.ts', '--help'], { cwd: project });
+  const listed = stdout.slice(stdout.indexOf('\nCommands:'));
+  const names = [...listed.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name = '']) => name).filter((name) => name !== 'help');
+  const talos = new Command('talos');
+  for (const name of names) {
+    const module = (await import(`../cli/commands/${name}.ts`)) as Record<string, (program: Command) => void>;
+    const add = module[`${name.replace(/-[a-z]/g, ([, letter = '']) => letter.toUpperCase())}Command`];
+    if (add === undefined) throw new Error(`cli/commands/${name}.ts has no command of its name`);
+    add(talos);
+  }
+  return talos;
+}
 
-  it.each(talosCommands())('%s: talos %s takes %j', async (_page, words, options) => {
-    const help = await helpOf(words);
+/** What `talos WORDS --help` prints. */
+function helpOf(talos: Command, words: string): string {
+  let command = talos;
+  for (const word of words.split(' ')) {
+    const next = command.commands.find((each) => each.name() === word);
+    if (next === undefined) throw new Error(`there is no talos ${words}`);
+    command = next;
+  }
+  let help = '';
+  command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
+  return help;
+}
+
+describe('the command line', () => {
+  let talos: Command;
+
+  beforeAll(async () => {
+    talos = await wholeTalos();
+  });
+
+  it.each(talosCommands())('%s: talos %s takes %j', (_page, words, options) => {
+    const help = helpOf(talos, words);
     expect(help).toContain(`talos ${words}`);
     expect(options.filter((option) => !help.includes(option))).toEqual([]);
   });

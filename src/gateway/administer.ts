@@ -11,6 +11,7 @@ import type { SurfaceId } from '../core/surfaces.ts';
 import type { ChangeLock } from '../storage/change-lock.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller, RequestFacts } from './caller.ts';
+import { denialIn, denialMeta } from './refusal.ts';
 import { rightMeta } from './right-meta.ts';
 
 export interface AdminRequest {
@@ -55,10 +56,7 @@ export function createAdminister({ authorizeAction, recorder, changeLock }: Admi
   return async (request, change) => {
     await authorizeAction(change.surfaceId, request.caller, request.facts, change.scopes);
     return await changeLock(async () => {
-      const prepared = await change.prepare().catch(async (error: unknown) => {
-        throw await onRecord(recorder, request, change, error);
-      });
-      const { companions, meta = {}, details, answer } = prepared;
+      const { companions, meta = {}, details, answer } = await judged(recorder, request, change, change.prepare);
       const { eventId } = await recorder.record({
         ...draftOf(request, change, 200),
         outcome: 'success',
@@ -71,28 +69,51 @@ export function createAdminister({ authorizeAction, recorder, changeLock }: Admi
   };
 }
 
+/** What is asked, as the records name it. */
+type Asked = Pick<Change<unknown>, 'surfaceId' | 'resource'>;
+
+/** What `judge` gives. What it throws is on record before it is thrown on. */
+export async function judged<T>(
+  recorder: Pick<Recorder, 'record'>,
+  request: AdminRequest,
+  asked: Asked,
+  judge: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await judge();
+  } catch (error) {
+    throw await onRecord(recorder, request, asked, error);
+  }
+}
+
 /** The error with the reference of the record that tells of it. */
 async function onRecord(
   recorder: Pick<Recorder, 'record'>,
   request: AdminRequest,
-  change: Pick<Change<unknown>, 'surfaceId' | 'resource'>,
+  asked: Asked,
   thrown: unknown,
 ): Promise<TalosError> {
   const error =
     thrown instanceof TalosError
       ? thrown
       : new TalosError('INTERNAL', { inside: describeError(thrown), cause: thrown });
+  const denial = denialIn(error);
   const { eventId } = await recorder.record({
-    ...draftOf(request, change, error.status),
-    outcome: 'failure',
-    meta: { event_type: 'administration', code: error.code },
+    ...draftOf(request, asked, error.status),
+    outcome: denial === undefined ? 'failure' : 'denied',
+    meta: {
+      event_type: 'administration',
+      code: error.code,
+      ...(denial === undefined ? {} : denialMeta(denial, request.caller)),
+    },
   });
-  return error.with({ auditRef: eventId });
+  if (denial === undefined) return error.with({ auditRef: eventId });
+  return error.with({ auditRef: eventId, details: { ...error.details, denial_reason: denial.reason } });
 }
 
 function draftOf(
   { caller, facts }: AdminRequest,
-  { surfaceId, resource }: Pick<Change<unknown>, 'surfaceId' | 'resource'>,
+  { surfaceId, resource }: Asked,
   statusCode: number,
 ): Pick<EventDraft, 'surfaceId' | 'requestId' | 'principal' | 'http' | 'resource'> {
   return {

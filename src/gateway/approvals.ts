@@ -88,7 +88,7 @@ export interface ApprovalsOptions {
 }
 
 /** A call with what it is approved as. */
-interface HashedCall extends AllowedCall {
+interface ApprovableCall extends AllowedCall {
   /** hex sha256 of what is called with what. */
   readonly requestHash: string;
 }
@@ -96,7 +96,7 @@ interface HashedCall extends AllowedCall {
 export function createApprovals(options: ApprovalsOptions): Approvals {
   const { policies, store, waiters, waitSecDefault } = options;
 
-  async function judge(call: HashedCall, principal: BearerPrincipal): Promise<Passed> {
+  async function judge(call: ApprovableCall, principal: BearerPrincipal): Promise<Passed> {
     const approval = await standingApproval(options, call, principal);
     if (approval instanceof TalosError) return stopped(failed(approval));
     if (approval.decision !== 'pending' || approval.isExpired) return await passedBy(options, call, approval);
@@ -132,7 +132,7 @@ function stopped(outcome: Outcome, permit: Permit = {}): Passed {
 /** The approval that the call asks by, or a new one. */
 async function standingApproval(
   options: ApprovalsOptions,
-  call: HashedCall,
+  call: ApprovableCall,
   principal: BearerPrincipal,
 ): Promise<ToolApproval | TalosError> {
   const { store } = options;
@@ -153,12 +153,16 @@ async function standingApproval(
   });
 }
 
-function isAskedBy(approval: ToolApproval, { serverId, toolName }: HashedCall, principal: BearerPrincipal): boolean {
+function isAskedBy(
+  approval: ToolApproval,
+  { serverId, toolName }: ApprovableCall,
+  principal: BearerPrincipal,
+): boolean {
   return isOf(approval, { principalId: principal.id, teamId: principal.teamId, serverId, toolName });
 }
 
 /** An approval is of a call as it was asked for. */
-function agreeing(approval: ToolApproval, call: HashedCall): ToolApproval | TalosError {
+function agreeing(approval: ToolApproval, call: ApprovableCall): ToolApproval | TalosError {
   if (approval.requestHash !== call.requestHash) {
     return call.approvalId === undefined ? new TalosError('IDEMPOTENCY_CONFLICT') : conflict('for other arguments');
   }
@@ -180,7 +184,7 @@ function notAsked(): TalosError {
 }
 
 function askHashOf(
-  { serverId, toolName, requestHash: hash, definitionHash, reserves }: HashedCall,
+  { serverId, toolName, requestHash: hash, definitionHash, reserves }: ApprovableCall,
   { id, teamId }: BearerPrincipal,
 ): string {
   if (reserves !== undefined) return reserves.keyHash;
@@ -189,7 +193,7 @@ function askHashOf(
 
 async function ask(
   options: ApprovalsOptions,
-  call: HashedCall,
+  call: ApprovableCall,
   principal: BearerPrincipal,
   askHash: string,
 ): Promise<ToolApproval | TalosError> {
@@ -237,7 +241,7 @@ function askDraft({ caller, facts, by, serverId, toolName }: AllowedCall, approv
 /** What the call comes to by how the approval stands now. */
 async function passedBy(
   { callKeys }: ApprovalsOptions,
-  { requestHash: bodyHash }: HashedCall,
+  { requestHash: bodyHash }: ApprovableCall,
   approval: ToolApproval,
 ): Promise<Passed> {
   const { approvalId, decision, isExpired, isKept, intentId = '', reason, keyHash } = approval;

@@ -4,6 +4,7 @@ import type { Companions, EventDraft, Reservation, Spend } from '../core/audit-e
 import { recordName } from '../core/record-name.ts';
 import { surfaceHttp } from '../core/surface-http.ts';
 import type { CatalogTool } from '../mcp/registry.ts';
+import type { ResultFault } from '../mcp/tools/catalog-tool.ts';
 import { settlementOf } from './call-keys.ts';
 import { isOpen, type Outcome, outcomeMeta, recordOutcomes, statusOf } from './call-outcome.ts';
 import type { Caller, RequestFacts } from './caller.ts';
@@ -30,6 +31,8 @@ export interface EndedCall {
   readonly intentId?: string;
   /** The record of the outcome of an earlier call, of which this one has the answer. */
   readonly replayOf?: string;
+  /** What is wrong with its structured result. */
+  readonly resultFault?: ResultFault | undefined;
 }
 
 /** That the tool is about to be called; the record takes what the call reserves, spends and uses up. */
@@ -51,7 +54,7 @@ export function intentDraft(call: RecordedCall, tool: CatalogTool, spends: reado
 
 /** Of what became of the call. */
 export function outcomeDraft(call: RecordedCall, ended: EndedCall, timingMs: number): EventDraft {
-  const { outcome, tool, intentId, replayOf } = ended;
+  const { outcome, tool, intentId, replayOf, resultFault } = ended;
   return {
     ...callDraft(call),
     outcome: recordOutcomes[outcome.kind],
@@ -62,6 +65,7 @@ export function outcomeDraft(call: RecordedCall, ended: EndedCall, timingMs: num
       ...(intentId === undefined ? {} : { phase: 'outcome', intent_id: intentId }),
       replay_of: replayOf,
       latency_ms: timingMs,
+      result_schema: resultFault,
       ...outcomeMeta(outcome, call.caller),
     },
     ...(intentId === undefined

@@ -27,6 +27,7 @@ import { overLimit } from './over-limit.ts';
 import type { Passage } from './passage.ts';
 import { denialError } from './refusal.ts';
 import { requestHash } from './request-hash.ts';
+import type { CheckResult } from './result-check.ts';
 import type { ServerFor } from './server-for.ts';
 import type { Dispatched } from './stay.ts';
 import { headerMismatch, schemaMismatch, type ToolError } from './tool-error.ts';
@@ -78,8 +79,9 @@ export interface CallToolOptions {
   /** Told of an intent whose outcome this process could not record. */
   readonly abandonIntent: (intentId: string) => void;
   readonly callKeys: CallKeys;
-  readonly pins: Pick<ToolPins, 'judge'>;
+  readonly pins: Pick<ToolPins, 'judge' | 'upToDate'>;
   readonly approvals: Approvals;
+  readonly checkResult: CheckResult;
   /** Why what the caller has counts no longer. */
   readonly validity: (caller: Caller) => Promise<Denial | undefined>;
   readonly telemetry: Telemetry;
@@ -131,7 +133,7 @@ function hashed(call: ToolCall): HashedCall {
 
 /** The steps in their order. Each may end the call; none of them tells anybody yet. `isAgain`: a human was waited for. */
 async function attempt(options: CallToolOptions, call: HashedCall, isAgain = false): Promise<Attempt> {
-  const { caller, serverId, toolName, signal } = call;
+  const { caller, serverId, toolName } = call;
 
   // 1. By names alone, so that nobody learns of tools that they may not call.
   const ended = isAgain ? await options.validity(caller) : caller.denial;
@@ -146,8 +148,8 @@ async function attempt(options: CallToolOptions, call: HashedCall, isAgain = fal
   const limited = isAgain ? undefined : await overLimit(options.take, caller, server);
   if (limited !== undefined) return { outcome: failed(limited) };
 
-  // 3. The tool, as its server defines it.
-  const tool = await findTool(server, toolName, signal);
+  // 3. The tool, as its server defines it, for everybody or in the caller's own session.
+  const tool = await findTool(options, server, call);
   if (tool instanceof TalosError) return { outcome: failed(tool) };
 
   const changed = await options.pins.judge(server, tool).catch(ofGateway);
@@ -208,9 +210,16 @@ function denied(options: CallToolOptions, denial: Denial): Outcome {
 }
 
 /** The tool, or the error that says why there is none. */
-async function findTool(server: McpServer, name: string, signal: AbortSignal): Promise<CatalogTool | TalosError> {
+async function findTool(
+  { pins }: CallToolOptions,
+  server: McpServer,
+  { toolName, passage, signal }: ToolCall,
+): Promise<CatalogTool | TalosError> {
+  const source = passage?.toolsAt?.(server) ?? server;
   try {
-    return (await server.tool(name, signal)) ?? new TalosError('TOOL_NOT_FOUND');
+    const read = async () => [await source.tool(toolName, signal)].filter((tool) => tool !== undefined);
+    const [tool] = await pins.upToDate(server, source, read);
+    return tool ?? new TalosError('TOOL_NOT_FOUND');
   } catch (error) {
     return ofGateway(error);
   }
@@ -281,9 +290,10 @@ async function recordOutcome(
   timingMs: number,
 ): Promise<CommittedEvent> {
   const { outcome, intentId, replayOf } = attempted;
+  const resultFault = options.checkResult(call.serverId, attempted);
   if (call.reserves !== undefined && intentId !== undefined) await options.callKeys.keep(intentId, outcome);
   try {
-    return await options.recorder.record(outcomeDraft(call, attempted, timingMs));
+    return await options.recorder.record(outcomeDraft(call, { ...attempted, resultFault }, timingMs));
   } catch (error) {
     if (intentId !== undefined) options.abandonIntent(intentId);
     const wasCalled = replayOf === undefined && mayHaveRun(outcome);

@@ -10,3 +10,18 @@ export interface RequestFacts {
   readonly requestId: string;
   readonly clientIp?: ClientIpHash;
 }
+
+/** Who a caller is, in words that nobody else shares. */
+export function ownerKey({ principal }: Pick<Caller, 'principal'>): string {
+  return principal.authMode === 'anonymous' ? '' : JSON.stringify([principal.id, principal.teamId]);
+}
+
+/** Whom the sessions of a caller are counted against: names that a holder can make up at will are one. */
+export function accountKey(caller: Caller): string {
+  return caller.accountId ?? ownerKey(caller);
+}
+
+/** The same caller with the same capability. */
+export function isSameCaller(one: Caller, other: Caller): boolean {
+  return ownerKey(one) === ownerKey(other) && one.authority?.capability.hash === other.authority?.capability.hash;
+}

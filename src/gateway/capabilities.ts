@@ -15,16 +15,18 @@ import type { JsonObject } from '../core/json.ts';
 import { isRevocation, type Revocation } from '../core/revocation.ts';
 import { splitScopes } from '../core/scope.ts';
 import { scopeFault } from '../core/scope-sense.ts';
+import type { SurfaceId } from '../core/surfaces.ts';
 import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
 import { constraintFault, type SchemaCompiler } from '../policy/constraints.ts';
 import type { PolicyMode } from '../policy/decide.ts';
 import { describeToken, type TokenDescription } from '../policy/describe-capability.ts';
 import { mayGrant } from '../policy/may-give.ts';
 import type { RevocationFeed } from '../policy/revocation-feed.ts';
-import type { RevocationPage, RevocationStore, StoredRevocation } from '../storage/revocations.ts';
-import { type AdminRequest, adminDraft } from './administer.ts';
+import type { RevocationPage, RevocationStore, ToldRevocation } from '../storage/revocations.ts';
+import { type AdminRequest, adminDraft, judged } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
+import { notTheirs } from './refusal.ts';
 
 export interface GrantRequest extends AdminRequest {
   readonly subject: string;
@@ -67,7 +69,7 @@ export interface CapabilityAdmin {
   /** Repeating it changes nothing. Throws `INVALID_REQUEST` for what names no capability. */
   readonly revoke: (request: RevokeRequest) => Promise<Revoked>;
   /** Newest first. */
-  readonly revocations: (request: AdminRequest, page: RevocationPage) => Promise<StoredRevocation[]>;
+  readonly revocations: (request: AdminRequest, page: RevocationPage) => Promise<ToldRevocation[]>;
   /** Throws `INVALID_REQUEST` for what is no token. */
   readonly inspect: (request: AdminRequest, token: string) => Promise<Inspected>;
 }
@@ -96,10 +98,13 @@ export function createCapabilityAdmin(options: CapabilityAdminOptions): Capabili
   return {
     async grant(request) {
       await authorizeAction('admin.capabilities.grant', request.caller, request.facts);
-      if (issuer === undefined) throw new TalosError('ISSUER_NOT_CONFIGURED');
-      const token = signedGrant(issuer, request, nowSec(), compileSchema);
-      const { claims, hash } = readToken(token);
-      assertMayGrant(claims, request.caller, options.policyMode);
+      const { token, claims, hash } = await judged(recorder, request, asked('admin.capabilities.grant'), async () => {
+        if (issuer === undefined) throw new TalosError('ISSUER_NOT_CONFIGURED');
+        const signed = signedGrant(issuer, request, nowSec(), compileSchema);
+        const decoded = readToken(signed);
+        assertMayGrant(decoded.claims, request.caller, options.policyMode);
+        return { token: signed, ...decoded };
+      });
       const { eventId } = await recorder.record(
         adminDraft('admin.capabilities.grant', request, { type: 'capability', id: hash }, 'capability_granted', {
           granted_hash: hash,
@@ -112,7 +117,9 @@ export function createCapabilityAdmin(options: CapabilityAdminOptions): Capabili
     },
     async revoke(request) {
       await authorizeAction('admin.capabilities.revoke', request.caller, request.facts);
-      const revocation = revocationOf(request.target);
+      const revocation = await judged(recorder, request, asked('admin.capabilities.revoke'), async () =>
+        revocationOf(request.target),
+      );
       // What is revoked is remembered in full by every gateway.
       if (feed.size >= bounds.revocationsMax) {
         throw new TalosError('STORE_FULL', { message: 'There are as many revocations as a gateway can remember.' });
@@ -135,6 +142,11 @@ export function createCapabilityAdmin(options: CapabilityAdminOptions): Capabili
       return { ...description, denial: isDenial(verified) ? verified : undefined };
     },
   };
+}
+
+/** A capability that has no name yet. */
+function asked(surfaceId: SurfaceId) {
+  return { surfaceId, resource: { type: 'capability', id: '-' } };
 }
 
 function signedGrant(issuer: Issuer, request: GrantRequest, nowSec: number, compileSchema: SchemaCompiler): string {
@@ -163,7 +175,7 @@ function signedGrant(issuer: Issuer, request: GrantRequest, nowSec: number, comp
 /** Throws `TALOS_DENIED` when the capability would allow more than whoever grants it may do. */
 function assertMayGrant(claims: CapabilityClaims, caller: Caller, mode: PolicyMode): void {
   if (mayGrant(scopesOf(claims) ?? [], teamOf(claims.constraints), caller, mode)) return;
-  throw new TalosError('TALOS_DENIED', { message: 'Nobody grants what they may not do themselves.' });
+  throw notTheirs('escalation', 'Nobody grants what they may not do themselves.');
 }
 
 /** A scope that nothing can ever match is a mistake, and its token would be refused everywhere without a word of why. */

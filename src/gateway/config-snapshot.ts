@@ -2,9 +2,10 @@
  * The configuration as one document: exported without any secret, and applied as far as it can change while the gateway
  * runs. That is the roles; a snapshot that would change more is refused as a whole.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../core/clock.ts';
 import { TalosError } from '../core/errors.ts';
-import { builtInRoles, type Role } from '../core/role.ts';
+import { builtInRoles, type Role, type RoleBinding } from '../core/role.ts';
 import type { ServerSummary } from '../mcp/registry.ts';
 import type { Roles } from '../policy/roles.ts';
 import type { Administer, Administered, AdminRequest } from './administer.ts';
@@ -72,7 +73,10 @@ export function createConfigSnapshots(options: ConfigSnapshotOptions): ConfigSna
       const applied = await administer(request, {
         surfaceId: 'admin.config.apply',
         resource: { type: 'configuration', id: 'rbac' },
-        prepare: async () => prepared(options, request, snapshot),
+        async prepare() {
+          await roles.refresh();
+          return prepared(options, request, snapshot);
+        },
       });
       await roles.refresh().catch(() => undefined);
       return applied;
@@ -88,12 +92,46 @@ function prepared(options: ConfigSnapshotOptions, { caller }: AdminRequest, { up
     });
   }
   if (rbac === undefined) return { companions: {}, answer: 'There was nothing to change.' };
-  const { roles, bindings } = bookOf(options, caller, rbac);
+  const before = options.roles.book();
+  const { roles, bindings: given } = bookOf(options, caller, rbac);
+  const bindings = sinceBefore(given, before.bindings);
+  const changes = {
+    roles: changesOf(before.roles, roles, ({ name }) => name),
+    bindings: changesOf(before.bindings, bindings, ({ binding_id }) => binding_id),
+  };
   return {
     companions: { roles: { kind: 'replace_all' as const, roles, bindings } },
-    details: { roles: roles.map(({ name }) => name), bindings: bindings.length },
-    answer: `Applied ${roles.length} roles and ${bindings.length} bindings.`,
+    details: { roles: roles.map(({ name }) => name), bindings: bindings.length, changes },
+    answer: `All roles and bindings were replaced. Roles: ${said(changes.roles)}. Bindings: ${said(changes.bindings)}.`,
   };
+}
+
+type Changes = Record<'added' | 'changed' | 'removed' | 'kept', number>;
+
+/** How many of what there was and what is to be are one thing, by `idOf`, and alike. */
+function changesOf<T>(before: readonly T[], after: readonly T[], idOf: (one: T) => string): Changes {
+  const byId = new Map(before.map((one) => [idOf(one), one]));
+  const known = after.filter((one) => byId.has(idOf(one)));
+  const kept = known.filter((one) => isDeepStrictEqual(byId.get(idOf(one)), one)).length;
+  return {
+    added: after.length - known.length,
+    changed: known.length - kept,
+    removed: before.length - known.length,
+    kept,
+  };
+}
+
+/** A binding that was there before was made then. */
+function sinceBefore(bindings: readonly RoleBinding[], before: readonly RoleBinding[]): readonly RoleBinding[] {
+  const byId = new Map(before.map((binding) => [binding.binding_id, binding]));
+  return bindings.map((binding) => {
+    const { created_at } = byId.get(binding.binding_id) ?? binding;
+    return created_at === undefined ? binding : { ...binding, created_at };
+  });
+}
+
+function said({ added, changed, removed, kept }: Changes): string {
+  return `${added} added, ${changed} changed, ${removed} removed, ${kept} as before`;
 }
 
 function upstreamsOf({ servers }: ConfigSnapshotOptions): SnapshotUpstream[] {

@@ -14,8 +14,9 @@ import type { CatalogTool, McpServer, Registry } from '../mcp/registry.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { CapabilityVerifier } from '../policy/capability-verifier.ts';
 import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
-import { type CallFacts, type ExplainedLink, explainAuthority, remediesOf } from '../policy/explain.ts';
+import { type CallFacts, type ExplainedLink, explainAuthority, explainRefused, remediesOf } from '../policy/explain.ts';
 import type { ExplainedPolicy } from '../policy/team-policies.ts';
+import type { RevocationStore } from '../storage/revocations.ts';
 import { type AdminRequest, adminDraft } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
@@ -48,7 +49,7 @@ export interface Explanation {
   readonly policies: readonly ExplainedPolicy[];
   /** What the tool's own schema says of the arguments. */
   readonly inputFaults: readonly string[];
-  /** Root first; empty without a capability, and when it is not valid. */
+  /** Root first; empty without a capability, and when it is no token at all. */
   readonly links: readonly ExplainedLink[];
   /** What would have to be otherwise; empty when the call would be allowed. */
   readonly remedies: readonly string[];
@@ -68,6 +69,7 @@ export interface ExplainCallOptions {
   readonly authorizeAction: AuthorizeAction;
   readonly recorder: Pick<Recorder, 'record'>;
   readonly verifier: CapabilityVerifier;
+  readonly revocations: Pick<RevocationStore, 'find'>;
   /** Why such a caller may not use the capability, if so. */
   readonly possessionFault: (
     caller: Pick<Caller, 'principal' | 'attestedDid'>,
@@ -75,7 +77,7 @@ export interface ExplainCallOptions {
   ) => Denial | undefined;
   readonly registry: Registry;
   readonly knownTool: KnownToolOf;
-  readonly pins: Pick<ToolPins, 'standingOf' | 'of'>;
+  readonly pins: Pick<ToolPins, 'standingOf' | 'of' | 'upToDate'>;
   readonly policyMode: PolicyMode;
 }
 
@@ -89,12 +91,13 @@ export function createExplainCall(options: ExplainCallOptions): ExplainCall {
     const verified = call.capability === undefined ? undefined : await verifier.authorityOf(call.capability);
     const authority = verified === undefined || isDenial(verified) ? undefined : verified;
     const server = registry.get(call.serverId);
-    const tool = await findTool(server, call, signal);
+    const tool = await findTool(options, server, call, signal);
     const facts = factsOf(knownTool, call, tool);
     const pin = server && tool && pinOf(options, server, tool);
     const denial =
       verified !== undefined && isDenial(verified) ? verified : judge(options, call, facts, authority, pin);
-    const links = authority === undefined ? [] : explainAuthority(authority, facts);
+    const links =
+      authority === undefined ? await refusedLinks(options, call, facts) : explainAuthority(authority, facts);
     const eventId = await record(recorder, request, call, authority, denial);
     return {
       denial,
@@ -104,10 +107,22 @@ export function createExplainCall(options: ExplainCallOptions): ExplainCall {
       policies: options.policyMode.policies?.explain(facts.request, principalOf(call, authority)) ?? [],
       inputFaults: tool?.validate(call.input) ?? [],
       links,
-      remedies: denial === undefined ? [] : remedies(denial, links),
+      remedies: denial === undefined ? [] : remedies(denial, authority === undefined ? [] : links),
       auditRef: eventId,
     };
   };
+}
+
+/** What can be read of a capability that does not count, with what is wrong with each link. */
+async function refusedLinks(
+  { verifier, revocations }: ExplainCallOptions,
+  { capability }: ExplainedCall,
+  facts: CallFacts,
+): Promise<readonly ExplainedLink[]> {
+  const links = capability === undefined ? [] : await verifier.linksOf(capability);
+  if (links.length === 0) return [];
+  const known = await revocations.find(links);
+  return explainRefused(links, ({ hash, id }) => known.find(({ value }) => value === hash || value === id), facts);
 }
 
 /** The steps of a call that may refuse it. */
@@ -157,13 +172,15 @@ function principalOf({ principal }: ExplainedCall, authority: Authority | undefi
 
 /** The tool as its server lists it to everybody; undefined when there is none, or its server does not answer. */
 async function findTool(
+  { pins }: ExplainCallOptions,
   server: McpServer | undefined,
   { toolName }: ExplainedCall,
   signal: AbortSignal,
 ): Promise<CatalogTool | undefined> {
   if (server === undefined || needsUser(server.spec)) return undefined;
   try {
-    return await server.tool(toolName, signal);
+    const read = async () => [await server.tool(toolName, signal)].filter((tool) => tool !== undefined);
+    return (await pins.upToDate(server, server, read))[0];
   } catch (error) {
     if (error instanceof TalosError) return undefined;
     throw error;

@@ -3,12 +3,13 @@ import type { Denial } from '../core/denial.ts';
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
-import type { McpServer, Registry, ServerSummary } from '../mcp/registry.ts';
+import type { Registry, ServerSummary } from '../mcp/registry.ts';
 import { type Decision, decideReach, decideSee, type PolicyMode } from '../policy/decide.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Caller, RequestFacts } from './caller.ts';
+import type { ToolsAt } from './passage.ts';
 import type { Refuse } from './refusal.ts';
-import type { ServerFor } from './server-for.ts';
+import { foundServer, type ServerFor } from './server-for.ts';
 import type { ShownTool, ToolPins } from './tool-pins.ts';
 
 export interface ServerRequest {
@@ -21,8 +22,10 @@ export interface ServerRequest {
 /** Each throws the denial, `SERVER_NOT_FOUND`, `TOOL_NOT_FOUND`, or what the server's failure is. */
 export interface ListTools {
   readonly servers: (caller: Caller) => ServerSummary[];
+  /** The same for who asks for this list itself, and has to learn why a capability that was presented shows none. */
+  readonly askedServers: (caller: Caller, facts: RequestFacts) => Promise<ServerSummary[]>;
   /** The definitions, as the server gave them; of what it changed since, the approved ones. */
-  readonly tools: (request: ServerRequest) => Promise<JsonObject[]>;
+  readonly tools: (request: ServerRequest & { readonly toolsAt?: ToolsAt | undefined }) => Promise<JsonObject[]>;
   readonly tool: (request: ServerRequest & { readonly toolName: string }) => Promise<ShownTool>;
 }
 
@@ -30,7 +33,7 @@ export interface ListToolsOptions {
   readonly registry: Pick<Registry, 'servers'>;
   readonly serverFor: ServerFor;
   readonly policyMode: PolicyMode;
-  readonly pins: Pick<ToolPins, 'shown'>;
+  readonly pins: Pick<ToolPins, 'shown' | 'upToDate'>;
   readonly refuse: Refuse;
   readonly telemetry: Telemetry;
 }
@@ -48,27 +51,32 @@ export function createListTools(options: ListToolsOptions): ListTools {
     if (denial !== undefined) await refuse(surfaceId, denial, request.caller, request.facts);
   }
 
-  function find({ caller, serverId }: ServerRequest): McpServer {
-    const server = serverFor(serverId, caller);
-    if (server instanceof TalosError) throw server;
-    return server;
-  }
+  const servers = (caller: Caller) =>
+    registry.servers().filter(({ id }) => denialOf(caller, mayReach(caller, id)) === undefined);
 
   return {
-    servers: (caller) => registry.servers().filter(({ id }) => denialOf(caller, mayReach(caller, id)) === undefined),
+    servers,
+    async askedServers(caller, facts) {
+      const { denial } = caller;
+      telemetry.decided(denial);
+      if (denial !== undefined) await refuse('mcp.servers.list', denial, caller, facts);
+      return servers(caller);
+    },
     async tools(request) {
       const { caller, serverId, signal } = request;
       await permit('mcp.tools.list', request, mayReach(caller, serverId));
-      const server = find(request);
-      const tools = await pins.shown(server, await server.catalogTools(signal));
+      const server = foundServer(serverFor, serverId, caller);
+      const source = request.toolsAt?.(server) ?? server;
+      const read = () => source.catalogTools(signal);
+      const tools = await pins.shown(server, await pins.upToDate(server, source, read));
       return tools.map(({ definition }) => definition).filter(({ name }) => maySee(caller, serverId, name).allow);
     },
     async tool(request) {
       const { caller, serverId, toolName, signal } = request;
       await permit('mcp.tools.schema', request, maySee(caller, serverId, toolName));
-      const server = find(request);
-      const tool = await server.tool(toolName, signal);
-      const [shown] = tool === undefined ? [] : await pins.shown(server, [tool]);
+      const server = foundServer(serverFor, serverId, caller);
+      const read = async () => [await server.tool(toolName, signal)].filter((tool) => tool !== undefined);
+      const [shown] = await pins.shown(server, await pins.upToDate(server, server, read));
       if (shown === undefined) throw new TalosError('TOOL_NOT_FOUND');
       return shown;
     },

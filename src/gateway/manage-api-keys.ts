@@ -7,6 +7,7 @@ import type { Companions } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
 import { TalosError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
+import { isKnownPermission } from '../core/known-permissions.ts';
 import { teamDefault } from '../core/principal.ts';
 import { assertPrincipalId, isPlainText, normalPermissions } from '../core/role-rules.ts';
 import type { SurfaceId } from '../core/surfaces.ts';
@@ -17,6 +18,7 @@ import type { ApiKeyStore } from '../storage/api-keys.ts';
 import type { Administer, Administered, AdminRequest, Prepared } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
+import { notTheirs } from './refusal.ts';
 
 export interface NewApiKey {
   readonly name: string;
@@ -121,6 +123,7 @@ function newKey(options: ManageApiKeysOptions, caller: Caller, given: NewApiKey)
   const teamId = given.teamId ?? ownTeam(caller);
   if (!isPlainText(teamId)) throw new TalosError('INVALID_REQUEST', { message: 'A team has no control characters.' });
   const permissions = normalPermissions(given.permissions);
+  assertKnown(permissions);
   const draft = fresh(options, caller, {
     name,
     principalId: given.principalId,
@@ -130,6 +133,15 @@ function newKey(options: ManageApiKeysOptions, caller: Caller, given: NewApiKey)
   });
   assertMayMake(options, caller, draft);
   return draft;
+}
+
+/** A key whose permissions open nothing would be found out only when it is used. */
+function assertKnown(permissions: readonly string[]): void {
+  const unknown = permissions.filter((permission) => !isKnownPermission(permission));
+  if (unknown.length === 0) return;
+  throw new TalosError('INVALID_REQUEST', {
+    message: `Nothing here asks for ${unknown.slice(0, 5).join(', ')}; GET /admin/v1/rbac/permissions lists what has a meaning.`,
+  });
 }
 
 type Given = Pick<ApiKey, 'name' | 'teamId' | 'permissions' | 'expiresAtMs'> & {
@@ -169,7 +181,7 @@ function assertMayMake({ policyMode }: ManageApiKeysOptions, caller: Caller, key
   // Whose name it is decides of roles and teams, so that a foreign one may be worth anything.
   const isOwn = key.principalId === ownName(key.id) && key.teamId === ownTeam(caller);
   if (mayGive(isOwn ? key.permissions : ['*:*'], caller, policyMode)) return;
-  throw new TalosError('TALOS_DENIED', { message: 'Nobody makes a key that may do more than they may themselves.' });
+  throw notTheirs('escalation', 'Nobody makes a key that may do more than they may themselves.');
 }
 
 function issued(options: ManageApiKeysOptions, draft: Draft, ends: readonly ApiKeyChange[]): Prepared<IssuedApiKey> {

@@ -18,6 +18,7 @@ import { openArguments } from './approval-arguments.ts';
 import type { ApprovalWaiters } from './approval-waiters.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
+import { notTheirs } from './refusal.ts';
 
 export interface ApprovalQuery {
   readonly teamId?: string;
@@ -123,7 +124,7 @@ function within(teams: VisibleTeams, teamId: string): VisibleTeams {
 /** The name of who decides. Four eyes see more than two. */
 function assertAnother({ principal }: Caller, approval: ToolApproval): string {
   if (principal.authMode !== 'anonymous' && !isOf(approval, { principalId: principal.id })) return principal.id;
-  throw new TalosError('TALOS_DENIED', { message: 'Nobody decides on a call of their own.' });
+  throw notTheirs('own_call', 'Nobody decides on a call of their own.');
 }
 
 function assertPending(approval: ToolApproval): void {

@@ -6,15 +6,18 @@ import { TalosError } from '../core/errors.ts';
 import { builtInRoles, type Role, type RoleBinding, type RoleBook } from '../core/role.ts';
 import { assertPrincipalId, findRole, isPlainText, normalPermissions, parseRoleScope } from '../core/role-rules.ts';
 import type { RoleScope } from '../core/role-scope.ts';
-import { uuidv7 } from '../core/uuidv7.ts';
+import { isUuid, isUuidv7, uuidv7 } from '../core/uuidv7.ts';
 import type { PolicyMode } from '../policy/decide.ts';
 import { mayGiveEverywhere } from '../policy/may-give.ts';
 import type { Roles } from '../policy/roles.ts';
 import { type Administer, type Administered, type AdminRequest, type Change, conflict } from './administer.ts';
 import type { AuthorizeAction } from './authorize-action.ts';
 import type { Caller } from './caller.ts';
+import { notTheirs } from './refusal.ts';
 
 export interface NewRole {
+  /** A UUIDv7, in whatever case. Made when it is absent. */
+  readonly role_id?: string;
   readonly name: string;
   readonly description?: string;
   readonly permissions: readonly string[];
@@ -45,7 +48,7 @@ export interface NewBindings {
 
 /** Roles and bindings of a snapshot. */
 export interface RoleSnapshot {
-  readonly roles: readonly (NewRole & { readonly role_id?: string; readonly built_in?: boolean })[];
+  readonly roles: readonly (NewRole & { readonly built_in?: boolean })[];
   readonly bindings: readonly NewBindings[];
 }
 
@@ -53,7 +56,7 @@ export interface ManageRoles {
   /** The built-in ones first. */
   readonly roles: (request: AdminRequest) => Promise<readonly Role[]>;
   readonly bindings: (request: AdminRequest) => Promise<PrincipalBindings[]>;
-  /** Throws `INVALID_REQUEST`, or `CONFLICT` when the name is taken or there are too many. */
+  /** Throws `INVALID_REQUEST`, or `CONFLICT` when the name or the id is taken or there are too many. */
   readonly addRole: (request: AdminRequest, role: NewRole) => Promise<Administered<Role>>;
   /** Throws `NOT_FOUND`, `ROLE_BUILT_IN`, or `CONFLICT` while somebody holds it. */
   readonly deleteRole: (request: AdminRequest, roleId: string) => Promise<Administered<Role>>;
@@ -105,6 +108,7 @@ export function createManageRoles(options: ManageRolesOptions): ManageRoles {
         surfaceId: 'admin.rbac.roles.create',
         resource: { type: 'role', id: role.name },
         async prepare() {
+          if (role.role_id !== undefined && !isUuidv7(role.role_id.toLowerCase())) throw noRoleId('a UUIDv7');
           const added = newRole(options, request.caller, role, await book());
           return { companions: { roles: { kind: 'add_role', role: added } }, details: { ...added }, answer: added };
         },
@@ -159,30 +163,31 @@ export function bookOf(options: BookRules, caller: Caller, snapshot: RoleSnapsho
   let book: RoleBook = { version: 0, roles: [], bindings: [] };
   for (const role of snapshot.roles) {
     // Those that every gateway has are in every export.
-    if (builtInRoles.some(({ role_id }) => role_id === role.role_id)) continue;
+    if (builtInRoles.some(({ role_id }) => role_id === role.role_id?.toLowerCase())) continue;
     book = { ...book, roles: [...book.roles, newRole(options, caller, role, book)] };
   }
   for (const given of snapshot.bindings) {
     book = { ...book, bindings: [...book.bindings, ...newBindings(options, caller, given, book)] };
   }
+  assertOnce(book.bindings);
   return book;
 }
 
-function newRole(
-  options: BookRules,
-  caller: Caller,
-  given: NewRole & { readonly role_id?: string },
-  book: RoleBook,
-): Role {
+function newRole(options: BookRules, caller: Caller, given: NewRole, book: RoleBook): Role {
   if (book.roles.length >= bounds.rolesMax) throw conflict('There are as many roles as this gateway keeps.');
   if (findRole(book.roles, given.name) !== undefined) throw conflict('There is a role of this name.');
-  if (given.role_id !== undefined && findRole(book.roles, given.role_id) !== undefined)
-    throw conflict('There is a role of this id.');
-  const { name, description } = given;
+  const { name, description, role_id = uuidv7({ ms: options.clock.now(), counter: 0 }) } = given;
+  if (findRole(book.roles, role_id) !== undefined) throw conflict('There is a role of this id.');
+  // Those of older gateways are of other versions.
+  if (!isUuid(role_id.toLowerCase())) throw noRoleId('a UUID');
   const permissions = normalPermissions(given.permissions);
   assertMayGive(options, caller, permissions);
-  const role_id = given.role_id ?? uuidv7({ ms: options.clock.now(), counter: 0 });
-  return { role_id, name, ...(description === undefined ? {} : { description }), permissions, built_in: false };
+  const texts = { role_id: role_id.toLowerCase(), name, ...(description === undefined ? {} : { description }) };
+  return { ...texts, permissions, built_in: false };
+}
+
+function noRoleId(form: string): TalosError {
+  return new TalosError('INVALID_REQUEST', { message: `A role_id is ${form}.` });
 }
 
 function deletable(roleId: string, { roles, bindings }: RoleBook): Role {
@@ -197,8 +202,7 @@ function deletable(roleId: string, { roles, bindings }: RoleBook): Role {
 function newBindings(options: BookRules, caller: Caller, given: NewBindings, book: RoleBook): RoleBinding[] {
   assertPrincipalId(given.principal_id);
   const bindings = given.bindings.map((binding) => newBinding(options, caller, given, binding, book));
-  if (new Set(bindings.map(({ binding_id }) => binding_id)).size < bindings.length)
-    throw conflict('A binding_id is there twice.');
+  assertOnce(bindings);
   if (withoutThose(book.bindings, bindings).length + bindings.length > bounds.roleBindingsMax) {
     throw conflict('There are as many bindings as this gateway keeps.');
   }
@@ -233,7 +237,12 @@ function newBinding(
 
 function assertMayGive({ policyMode }: BookRules, caller: Caller, permissions: readonly string[]): void {
   if (mayGiveEverywhere(permissions, caller, policyMode)) return;
-  throw new TalosError('TALOS_DENIED', { message: 'Nobody gives permissions that they do not have themselves.' });
+  throw notTheirs('escalation', 'Nobody gives permissions that they do not have themselves.');
+}
+
+function assertOnce(bindings: readonly RoleBinding[]): void {
+  const ids = new Set(bindings.map(({ binding_id }) => binding_id));
+  if (ids.size < bindings.length) throw conflict('A binding_id is there twice.');
 }
 
 function withoutThose(bindings: readonly RoleBinding[], those: readonly RoleBinding[]): RoleBinding[] {

@@ -4,6 +4,7 @@ import { bounds } from '../config/bounds.ts';
 import { TalosError } from '../core/errors.ts';
 import type { RoleScope } from '../core/role-scope.ts';
 import { secretNamePattern } from '../core/secret-change.ts';
+import { isUuid } from '../core/uuidv7.ts';
 import type { Rotation, SecretStore, SecretSummary } from '../storage/secrets.ts';
 import type { ConnectionStore } from '../storage/upstream-connections.ts';
 import type { Administer, Administered, AdminRequest } from './administer.ts';
@@ -43,8 +44,8 @@ export interface ManageSecretsOptions {
   readonly administer: Administer;
   readonly store: SecretStore;
   readonly vault: SecretVault;
-  /** Tokens of users' accounts are under the same keys. */
-  readonly connections: Pick<ConnectionStore, 'countByKey'>;
+  /** Tokens of users' accounts, and clients that they were given to, are under the same keys. */
+  readonly alsoSealed: readonly Pick<ConnectionStore, 'countByKey'>[];
   /** Sorted. */
   readonly environmentNames: readonly string[];
   /** Runs a rotation that has started. */
@@ -114,7 +115,7 @@ export function createManageSecrets(options: ManageSecretsOptions): ManageSecret
     async rotation({ caller, facts }, opId) {
       await authorizeAction('admin.secrets.rotation', caller, facts);
       await store.endSilentRotations(bounds.secretRotationSilentMs);
-      const found = await store.rotation(opId);
+      const found = isUuid(opId) ? await store.rotation(opId) : undefined;
       if (found === undefined) throw new TalosError('NOT_FOUND', { message: 'There is no such rotation.' });
       return found;
     },
@@ -141,12 +142,14 @@ function assertNotOfEnvironment({ environmentNames }: ManageSecretsOptions, name
   if (environmentNames.includes(name)) throw new TalosError('SECRET_READ_ONLY');
 }
 
-async function kekStatus({ vault, store, connections }: ManageSecretsOptions): Promise<KekStatus> {
+async function kekStatus({ vault, store, alsoSealed }: ManageSecretsOptions): Promise<KekStatus> {
   const { active, byId } = await vault.keys();
   const stored = await store.list();
   const last = await store.lastRotation();
-  const counts = new Map(await connections.countByKey());
-  for (const { kekId } of stored) counts.set(kekId, (counts.get(kekId) ?? 0) + 1);
+  const counts = new Map<string, number>();
+  const count = (kekId: string, more: number) => counts.set(kekId, (counts.get(kekId) ?? 0) + more);
+  for (const { kekId } of stored) count(kekId, 1);
+  for (const { countByKey } of alsoSealed) for (const [kekId, more] of await countByKey()) count(kekId, more);
   return {
     activeKekId: active.id,
     loadedKekIds: [...byId.keys()],

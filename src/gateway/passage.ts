@@ -4,14 +4,20 @@ import { type ClientHello, canBeAsked, type Peer } from '../mcp/protocol/peer.ts
 import type { McpServer } from '../mcp/registry.ts';
 import type { Asked } from '../mcp/upstream-call.ts';
 import { UpstreamError } from '../mcp/upstream-error.ts';
+import type { ToolSource } from '../mcp/upstream-session.ts';
 import type { StayFor } from './stay.ts';
 
 /** The way to a server: its shared connection, or a client's own session with it. */
 export type Line = Pick<McpServer, 'callTool' | 'relay'>;
 
+/** The tools that the server shows in a session of the client's own. */
+export type ToolsAt = (server: McpServer) => ToolSource | undefined;
+
 export interface Passage {
   /** In place of the server's shared connection. Throws `UpstreamError`. */
   readonly lineTo?: (server: McpServer) => Promise<Line>;
+  /** Where the server shows the client other tools than everybody. */
+  readonly toolsAt?: ToolsAt;
   /** What the server may know of the client. */
   readonly clientFor?: (server: McpServer) => ClientHello;
   readonly peerFor?: (server: McpServer) => Peer;

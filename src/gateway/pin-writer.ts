@@ -2,14 +2,13 @@
  * Puts what is new of tools on record, with the pins: what several requests meet at once is written once, and under the
  * lock of all changes, so that gateways that meet the same write one record of it.
  */
-import { randomUUID } from 'node:crypto';
 import type { Recorder } from '../audit/recorder.ts';
 import { bounds } from '../config/bounds.ts';
 import type { EventDraft } from '../core/audit-event.ts';
 import type { Clock } from '../core/clock.ts';
-import { gatewayItself } from '../core/principal.ts';
+import { OneAtATime } from '../core/one-at-a-time.ts';
+import { ownDraft } from '../core/own-draft.ts';
 import { recordName } from '../core/record-name.ts';
-import { surfaceHttp } from '../core/surface-http.ts';
 import type { PinMode, ToolPin } from '../core/tool-pin.ts';
 import type { CatalogTool } from '../mcp/registry.ts';
 import { definitionText } from '../mcp/tools/tool-definition.ts';
@@ -24,6 +23,8 @@ export interface PinWriterOptions {
   /** Throws `STORE_FULL` when the store takes nothing more. */
   readonly assertRoom: () => void;
   readonly of: (serverId: string, toolName: string) => ToolPin | undefined;
+  /** When this process learnt of the last change of a pin, by the clock of `listedAtMs`. */
+  readonly changedAtMs: (serverId: string, toolName: string) => number;
   /** How many pins a server has. */
   readonly countOf: (serverId: string) => number;
   readonly refresh: () => Promise<void>;
@@ -45,16 +46,19 @@ interface Sighting {
 }
 
 export function createPinWriter(options: PinWriterOptions): PinWriter {
-  const { store, recorder, changeLock, of, refresh, clock } = options;
+  const { store, recorder, changeLock, of, changedAtMs, refresh, clock } = options;
   /** When this process last recorded a change of a tool, by the clock that only moves forward. */
   const heldAtMs = new Map<string, number>();
   let collecting: { readonly sightings: Sighting[]; readonly done: Promise<void> } | undefined;
-  let running: Promise<void> = Promise.resolve();
+  const writing = new OneAtATime();
 
   function isNews({ serverId, mode, tool }: Sighting): boolean {
     const pin = of(serverId, tool.definition.name);
+    const newerMs = tool.listedAtMs - changedAtMs(serverId, tool.definition.name);
+    // A list that is older than what was decided tells nothing of what the server has now.
+    if (newerMs < 0) return false;
     if (pin === undefined) return canBePinned(options, serverId, tool.definition.name);
-    if (pin.definitionHash === tool.definitionHash) return false;
+    if (pin.definitionHash === tool.definitionHash) return isOver(pin, newerMs);
     if (mode === 'enforce' && pin.held === undefined) return true;
     // One that changes all the time needs no record of each change.
     const lastMs = heldAtMs.get(nameOf(serverId, tool)) ?? Number.NEGATIVE_INFINITY;
@@ -85,11 +89,10 @@ export function createPinWriter(options: PinWriterOptions): PinWriter {
 
   function collect(): { readonly sightings: Sighting[]; readonly done: Promise<void> } {
     const sightings: Sighting[] = [];
-    const done = running.then(() => {
+    const done = writing.run(() => {
       collecting = undefined;
       return write(sightings);
     });
-    running = done.catch(() => undefined);
     return { sightings, done };
   }
 
@@ -101,8 +104,13 @@ export function createPinWriter(options: PinWriterOptions): PinWriter {
       collecting.sightings.push(...news);
       await collecting.done;
     },
-    settled: () => running,
+    settled: () => writing.settled(),
   };
+}
+
+/** What was held, and then taken back by the server for so long that it does not come and go all the time. */
+function isOver({ held }: ToolPin, newerMs: number): boolean {
+  return held?.state === 'held' && newerMs >= bounds.toolPinHoldIntervalMs;
 }
 
 function nameOf(serverId: string, { definition }: CatalogTool): string {
@@ -164,33 +172,31 @@ function pinDraft(serverId: string, group: readonly Sighting[]): EventDraft {
   };
 }
 
+const kindsOfChange = {
+  approve: { surfaceId: 'mcp.pins.take', eventType: 'tool_change_taken' },
+  hold: { surfaceId: 'mcp.pins.hold', eventType: 'tool_held' },
+  release: { surfaceId: 'mcp.pins.release', eventType: 'tool_released' },
+} as const;
+
 /** Where pins are only recorded, the new definition takes the place of the old one. */
 function changeDraft({ serverId, mode, tool }: Sighting, of: PinWriterOptions['of']): EventDraft {
-  const { definition, definitionHash } = tool;
-  const isTaken = mode === 'record';
-  const change = { serverId, toolName: definition.name, definitionHash };
+  const { definition } = tool;
+  const pin = of(serverId, definition.name);
+  const isBack = pin?.definitionHash === tool.definitionHash;
+  const kind = isBack ? 'release' : mode === 'record' ? 'approve' : 'hold';
+  const definitionHash = (isBack ? pin.held?.definitionHash : undefined) ?? tool.definitionHash;
+  const { surfaceId, eventType } = kindsOfChange[kind];
   return {
-    ...ownDraft(isTaken ? 'mcp.pins.take' : 'mcp.pins.hold'),
+    ...ownDraft(surfaceId),
     resource: { type: 'tool', id: recordName(`${serverId}/${definition.name}`, bounds.recordNameCharsMax) },
     meta: {
-      event_type: isTaken ? 'tool_change_taken' : 'tool_held',
+      event_type: eventType,
       phase: 'note',
       server_id: serverId,
       tool_name: recordName(definition.name, bounds.recordNameCharsMax),
       definition_hash: definitionHash,
-      pinned_hash: of(serverId, definition.name)?.definitionHash,
+      pinned_hash: pin?.definitionHash,
     },
-    companions: { pins: { kind: isTaken ? 'approve' : 'hold', ...change } },
-  };
-}
-
-/** What the gateway itself does. */
-function ownDraft(surfaceId: 'mcp.pins.pin' | 'mcp.pins.hold' | 'mcp.pins.take') {
-  return {
-    surfaceId,
-    requestId: randomUUID(),
-    outcome: 'success' as const,
-    principal: gatewayItself,
-    http: surfaceHttp(surfaceId, 200),
+    companions: { pins: { kind, serverId, toolName: definition.name, definitionHash } },
   };
 }

@@ -22,7 +22,7 @@ import type { Refuse } from './refusal.ts';
 import { rpcHash } from './request-hash.ts';
 import { rightMeta } from './right-meta.ts';
 import { judgeRpc } from './rpc-authority.ts';
-import type { ServerFor } from './server-for.ts';
+import { foundServer, type ServerFor } from './server-for.ts';
 
 export interface RelayRequest {
   readonly caller: Caller;
@@ -30,6 +30,8 @@ export interface RelayRequest {
   readonly serverId: string;
   readonly method: string;
   readonly params: JsonObject;
+  /** Where it came in; absent for the server's own address. */
+  readonly by?: 'mcp.native.all';
   readonly passage?: Passage;
   /** Of the session that it belongs to, for its record. */
   readonly sessionName?: string;
@@ -61,12 +63,11 @@ export function createRelayMethod(options: RelayOptions): RelayMethod {
     const denial = judgeRpc(request, options.policyMode);
     options.telemetry.decided(denial);
     if (denial !== undefined) {
-      const { caller, facts, serverId, method } = request;
+      const { caller, facts, serverId, method, by } = request;
       const asked = { server_id: recordName(serverId, bounds.recordNameCharsMax), rpc_method: method };
-      return await options.refuse('mcp.methods.relay', denial, caller, facts, asked);
+      return await options.refuse('mcp.methods.relay', denial, caller, facts, asked, by);
     }
-    const server = options.serverFor(request.serverId, request.caller);
-    if (server instanceof TalosError) throw server;
+    const server = foundServer(options.serverFor, request.serverId, request.caller);
     const limited = await overLimit(options.take, request.caller, server);
     if (limited !== undefined) return await settle(options, request, limited, 0);
     // No record, no answer: the log must be writable before the server is asked.
@@ -116,14 +117,14 @@ function record(
   outcome: RelayedAnswer | TalosError,
   latencyMs: number,
 ) {
-  const { caller, facts, serverId, method: rpcMethod, params, sessionName } = request;
+  const { caller, facts, serverId, method: rpcMethod, params, by, sessionName } = request;
   const isFailure = outcome instanceof TalosError || outcome.kind === 'error';
   return recorder.record({
     surfaceId: 'mcp.methods.relay',
     requestId: facts.requestId,
     principal: caller.principal,
     outcome: isFailure ? 'failure' : 'success',
-    http: surfaceHttp('mcp.methods.relay', 200, facts),
+    http: surfaceHttp(by ?? 'mcp.methods.relay', 200, facts),
     resource: { type: 'server', id: serverId },
     meta: {
       event_type: 'mcp_request',

@@ -1,10 +1,8 @@
 /** The servers of file and environment were read again: they count at once, and a record says what changed. */
-import { randomUUID } from 'node:crypto';
 import type { Recorder } from '../audit/recorder.ts';
 import { describeError } from '../core/errors.ts';
 import type { McpServerSpec } from '../core/mcp-server.ts';
-import { gatewayItself } from '../core/principal.ts';
-import { surfaceHttp } from '../core/surface-http.ts';
+import { ownDraft } from '../core/own-draft.ts';
 import type { RegistryChange } from '../mcp/registry.ts';
 import type { ToolServers } from '../mcp/stored-servers.ts';
 import type { Log } from '../telemetry/telemetry.ts';
@@ -35,11 +33,7 @@ export function createReloadServers({ toolServers, recorder, log }: ReloadServer
 
 async function record(recorder: Pick<Recorder, 'record'>, { added, changed, removed }: RegistryChange): Promise<void> {
   await recorder.record({
-    surfaceId: 'mcp.servers.reload',
-    requestId: randomUUID(),
-    outcome: 'success',
-    principal: gatewayItself,
-    http: surfaceHttp('mcp.servers.reload', 200),
+    ...ownDraft('mcp.servers.reload'),
     resource: { type: 'configuration', id: 'servers' },
     meta: {
       event_type: 'configuration',

@@ -9,7 +9,8 @@ import { decideByName, decideCall, type PolicyMode } from '../policy/decide.ts';
 import { spendsOf } from '../policy/limits.ts';
 import type { Caller } from './caller.ts';
 
-export interface RpcRequest {
+/** What of a request its rights depend on. */
+export interface JudgedRpc {
   readonly caller: Caller;
   readonly serverId: string;
   readonly method: string;
@@ -27,13 +28,14 @@ function resourceOf(method: string, params: JsonObject): { readonly resource?: s
   return typeof resource === 'string' ? { resource } : {};
 }
 
-/** Whether the names allow it: what a client is told that it can use. */
-export function mayUse(method: string, serverId: string, caller: Caller, mode: PolicyMode): boolean {
+/** Whether the names allow it, of one resource or prompt where it is named: what a client is told that it can use. */
+export function mayUse(method: string, serverId: string, caller: Caller, mode: PolicyMode, resource?: string): boolean {
   if (caller.denial !== undefined || spendsOf(caller.authority).length > 0) return false;
-  return decideByName({ server: serverId, method: scopeNameOf(method) }, caller, mode).allow;
+  const named = { server: serverId, method: scopeNameOf(method), ...(resource === undefined ? {} : { resource }) };
+  return decideByName(named, caller, mode).allow;
 }
 
-export function judgeRpc({ caller, serverId, method, params }: RpcRequest, mode: PolicyMode): Denial | undefined {
+export function judgeRpc({ caller, serverId, method, params }: JudgedRpc, mode: PolicyMode): Denial | undefined {
   if (caller.denial !== undefined) return caller.denial;
   const named = { server: serverId, method: scopeNameOf(method), ...resourceOf(method, params) };
   const byName = decideByName(named, caller, mode);

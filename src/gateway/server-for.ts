@@ -12,11 +12,17 @@ import type { ConnectionKey } from '../core/upstream-connection.ts';
 import type { CredentialedServers } from '../mcp/credentials/credentialed-servers.ts';
 import { type CallerToken, credentialError, type UpstreamCredential } from '../mcp/credentials/upstream-credential.ts';
 import { type McpServer, type Registry, serverNotFound } from '../mcp/registry.ts';
-import type { Caller } from './caller.ts';
-import { accountKey } from './native/caller-watch.ts';
+import { accountKey, type Caller, ownerKey } from './caller.ts';
 
 /** The server, or why this caller has none: `SERVER_NOT_FOUND`, `AUTH_MISSING`, `CALLER_TOKEN_REQUIRED`, `UPSTREAM_BUSY`. */
 export type ServerFor = (serverId: string, caller: Caller) => McpServer | TalosError;
+
+/** Throws why this caller has none. */
+export function foundServer(serverFor: ServerFor, serverId: string, caller: Caller): McpServer {
+  const server = serverFor(serverId, caller);
+  if (server instanceof TalosError) throw server;
+  return server;
+}
 
 export interface UserCredentials {
   /** Of the account that a user connected. */
@@ -34,6 +40,7 @@ export interface ServerForOptions {
 /** Whose credential it is, and how to get it. */
 interface Ownership {
   readonly owner: string;
+  readonly connection?: ConnectionKey;
   readonly create: () => UpstreamCredential;
   readonly token?: CallerToken;
 }
@@ -45,7 +52,8 @@ export function createServerFor({ registry, copies, credentials }: ServerForOpti
     if (!needsUser(server.spec)) return server;
     const ownership = ownershipOf(credentials, server.spec, caller);
     if (ownership instanceof TalosError) return ownership;
-    const copy = copies.of(server, { owner: ownership.owner, account: accountKey(caller) }, ownership.create);
+    const { owner, connection, create } = ownership;
+    const copy = copies.of(server, { owner, account: accountKey(caller), connection }, create);
     if (copy === undefined) return new TalosError('UPSTREAM_BUSY', { message: noRoom });
     if (ownership.token !== undefined) copy.credential.offer?.(ownership.token);
     return copy.server;
@@ -78,7 +86,7 @@ function ownershipOf(
   if (principal.authMode === 'anonymous') return new TalosError('AUTH_MISSING');
   if (spec.auth?.type === 'oauth') {
     const key = connectionKeyOf(spec.id, principal);
-    return { owner: JSON.stringify([principal.id, principal.teamId]), create: () => connected(spec, key) };
+    return { owner: ownerKey({ principal }), connection: key, create: () => connected(spec, key) };
   }
   if (token === undefined || expiresAtMs === undefined) return credentialError('CALLER_TOKEN_REQUIRED', spec.id);
   const own = { reveal: token.reveal.bind(token), expiresAtMs };

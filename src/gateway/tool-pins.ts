@@ -12,7 +12,8 @@ import type { McpServerSpec } from '../core/mcp-server.ts';
 import type { PinState, ToolPin } from '../core/tool-pin.ts';
 import type { CatalogTool } from '../mcp/registry.ts';
 import { schemaHash } from '../mcp/tools/tool-definition.ts';
-import { openPinBook } from '../policy/pin-book.ts';
+import type { ToolSource } from '../mcp/upstream-session.ts';
+import { openPinBook, type PinBook } from '../policy/pin-book.ts';
 import type { ChangeLock } from '../storage/change-lock.ts';
 import type { KnownPin, ToolPinStore } from '../storage/tool-pins.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -32,18 +33,28 @@ export type Standing = PinState | 'unpinned';
 
 export interface ToolPins {
   /**
+   * The tools that `read` gives from `source`, as the server has them now: where one is another definition than its pin and
+   * was listed before that last changed, they are read anew. Only what a server has now is held or refused.
+   */
+  readonly upToDate: (
+    server: PinnedServer & Pick<ToolSource, 'doubt'>,
+    source: Pick<ToolSource, 'doubt'>,
+    read: () => Promise<readonly CatalogTool[]>,
+  ) => Promise<readonly CatalogTool[]>;
+  /**
    * Why the tool may not be called as its server defines it now; undefined when it may. Throws `AUDIT_UNAVAILABLE` or
    * `STORE_UNAVAILABLE` for a tool that cannot be pinned now.
    */
   readonly judge: (server: PinnedServer, tool: CatalogTool) => Promise<Denial | undefined>;
   /** What may be shown of these tools, the changed ones as they were approved. Throws as `judge` when that is nothing. */
   readonly shown: (server: PinnedServer, tools: readonly CatalogTool[]) => Promise<readonly ShownTool[]>;
-  /** Pins what is new of these tools and holds what changed. Throws as `judge`. */
+  /** Pins what is new of these tools, holds what changed, and releases what changed back. Throws as `judge`. */
   readonly see: (server: PinnedServer, tools: readonly CatalogTool[]) => Promise<void>;
   readonly standingOf: (server: PinnedServer, tool: ShownTool) => Standing;
   readonly of: (serverId: string, toolName: string) => ToolPin | undefined;
   /** All of them, in no order. */
   readonly all: () => Iterable<ToolPin>;
+  readonly onDecided: PinBook['onDecided'];
   /** Asks at once, so that a change that was just made is seen. Throws `STORE_UNAVAILABLE`. */
   readonly refresh: () => Promise<void>;
   readonly close: () => Promise<void>;
@@ -62,19 +73,38 @@ export interface ToolPinsOptions {
 /** Resolves when the pins were read once; throws `STORE_UNAVAILABLE` when they cannot be. */
 export async function startToolPins(options: ToolPinsOptions): Promise<ToolPins> {
   const book = await openPinBook({ ...options, pollMs: bounds.toolPinsPollMs });
-  const { of, countOf, all, refresh } = book;
+  const { of, changedAtMs, countOf, all, refresh, onDecided } = book;
   const approved = new WeakMap<KnownPin, readonly ShownTool[]>();
 
   const standingOf: ToolPins['standingOf'] = ({ id, spec }, tool) =>
     standing(of(id, tool.definition.name), tool, spec.pins === 'record');
   const isApproved = ({ id }: PinnedServer, { definition, definitionHash }: ShownTool) =>
     of(id, definition.name)?.definitionHash === definitionHash;
-  const writer = createPinWriter({ ...options, of, countOf, refresh });
+  const isOutdated = ({ id }: PinnedServer, { definition, listedAtMs }: CatalogTool) =>
+    listedAtMs < changedAtMs(id, definition.name);
+  const writer = createPinWriter({ ...options, of, changedAtMs, countOf, refresh });
   const see: ToolPins['see'] = ({ id, spec }, tools) => writer.see(id, spec.pins ?? 'enforce', tools);
 
+  const seeLater = seeInPassing({ see }, options.telemetry.log);
+  const isHeld = ({ id }: PinnedServer, { definition }: ShownTool) => of(id, definition.name)?.held !== undefined;
+
   return {
+    async upToDate(server, source, read) {
+      let tools = await read();
+      // A list that was under way already may have been asked for too early.
+      for (let time = 0; time < 2; time++) {
+        if (!tools.some((tool) => !isApproved(server, tool) && isOutdated(server, tool))) break;
+        server.doubt();
+        if (source !== server) source.doubt();
+        tools = await read();
+      }
+      return tools;
+    },
     async judge(server, tool) {
-      if (isApproved(server, tool)) return undefined;
+      if (isApproved(server, tool)) {
+        if (isHeld(server, tool)) seeLater(server, [tool]);
+        return undefined;
+      }
       const isPinned = of(server.id, tool.definition.name) !== undefined;
       // A change that cannot be put on record now is refused all the same.
       await see(server, [tool]).catch((error: unknown) => {
@@ -83,7 +113,10 @@ export async function startToolPins(options: ToolPinsOptions): Promise<ToolPins>
       return pinDenial(server.id, tool.definition.name, standingOf(server, tool));
     },
     async shown(server, tools) {
-      if (tools.every((tool) => isApproved(server, tool))) return tools;
+      if (tools.every((tool) => isApproved(server, tool))) {
+        if (tools.some((tool) => isHeld(server, tool))) seeLater(server, tools);
+        return tools;
+      }
       const fault = await see(server, tools).then(
         () => undefined,
         (error: unknown) => error,
@@ -103,6 +136,7 @@ export async function startToolPins(options: ToolPinsOptions): Promise<ToolPins>
     standingOf,
     of,
     all,
+    onDecided,
     refresh,
     async close() {
       await book.close();

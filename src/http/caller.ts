@@ -79,6 +79,11 @@ export function createFactsOf(ipKey: ClientIpKey | undefined): FactsOf {
   });
 }
 
+/** The caller that `authenticated` found, and what a record says of the request. */
+export function askerOf(request: FastifyRequest, factsOf: FactsOf) {
+  return { caller: callerOf(request), facts: factsOf(request) };
+}
+
 function hashAddress(address: string, { key, keyId }: ClientIpKey): ClientIpHash {
   return { hash: createHmac('sha256', key).update(address).digest('hex'), keyId };
 }

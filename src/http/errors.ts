@@ -5,6 +5,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { bounds } from '../config/bounds.ts';
 import { describeError, type ErrorCode, TalosError } from '../core/errors.ts';
+import { unreadBody } from '../gateway/native/answer.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { LegacyErrorKey } from './fastify.ts';
 import { challengeOf } from './protected-resource.ts';
@@ -26,7 +27,12 @@ export function answerError(thrown: unknown, request: FastifyRequest, reply: Fas
   if (challenge !== undefined) reply.header('www-authenticate', challenge);
   if (error.auditRef !== undefined) reply.header('x-talos-audit-ref', error.auditRef);
   if (error.isReplay) reply.header('idempotent-replayed', 'true');
-  void reply.code(error.status).send(errorBody(error, request.id, legacyKeyOf(request)));
+  void reply.code(error.status).send(unreadOf(error, request) ?? errorBody(error, request.id, legacyKeyOf(request)));
+}
+
+function unreadOf(error: TalosError, { id, routeOptions }: FastifyRequest): object | undefined {
+  const config = routeOptions.config as FastifyRequest['routeOptions']['config'] | undefined;
+  return config?.speaksJsonRpc === true ? unreadBody(error, id) : undefined;
 }
 
 // What no route matches answers as the frameworks of existing clients expect.

@@ -29,6 +29,8 @@ declare module 'fastify' {
     /** The route's entry in the surface table. A route without one stops the start. */
     surface?: SurfaceId;
     legacyErrorKey?: LegacyErrorKey;
+    /** A body that cannot be read is answered as its clients expect. */
+    speaksJsonRpc?: true;
     /** Answered also while the gateway shuts down. */
     answersDuringShutdown?: boolean;
   }

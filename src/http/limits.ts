@@ -8,7 +8,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../core/clock.ts';
 import { TalosError } from '../core/errors.ts';
 import type { Rate } from '../core/gcra.ts';
-import { type Charge, rateLimited, type TakeCharges, type Verdict } from '../core/limit.ts';
+import { type Charge, RateLimited, rateLimited, type TakeCharges, type Verdict } from '../core/limit.ts';
 import { type SurfaceId, surfaceOf } from '../core/surfaces.ts';
 import type { Caller } from '../gateway/caller.ts';
 import { clientAddressOf, clientNetwork } from './client-network.ts';
@@ -49,7 +49,10 @@ export function createRequestLimits(options: RequestLimitsOptions): RequestLimit
     return {
       guard: () => undefined,
       messagesAs: () => async () => undefined,
-      failureOf: async (thrown) => thrown,
+      async failureOf(thrown, _, reply) {
+        if (thrown instanceof RateLimited) tell(thrown, reply, options.clock);
+        return thrown;
+      },
     };
   }
   const taken = new WeakMap<FastifyRequest, Taken>();
@@ -99,6 +102,7 @@ export function createRequestLimits(options: RequestLimitsOptions): RequestLimit
       };
     },
     async failureOf(thrown, request, reply) {
+      if (thrown instanceof RateLimited) tell(thrown, reply, options.clock, taken.get(request));
       const isTurnedAway = thrown instanceof TalosError && thrown.status < 500;
       if (!isTurnedAway || taken.has(request) || !isLimited(request)) return thrown;
       try {
@@ -118,6 +122,15 @@ interface Taken {
 }
 
 const nothing: Taken = { charges: [], verdict: { admitted: true, readings: [] } };
+
+/** What a limit further in refuses is told with those that stood before it. */
+function tell(refused: RateLimited, reply: FastifyReply, clock: Clock, before: Taken = nothing): void {
+  // One of these refused, and has said so.
+  if (!before.verdict.admitted) return;
+  const readings = [...before.verdict.readings, ...refused.verdict.readings];
+  const headers = rateHeaders([...before.charges, ...refused.charges], { admitted: false, readings }, clock.now());
+  reply.headers(headers);
+}
 
 // Whoever watches over the gateway must get an answer when it is busiest.
 function isExempt(surfaceId: SurfaceId | undefined): boolean {

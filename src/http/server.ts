@@ -120,9 +120,18 @@ function addLifecycle(app: App, options: ServerOptions): void {
     if (options.development && !isJudged && isPublicName(request.hostname)) throw new TalosError('MISDIRECTED_REQUEST');
     if (isShuttingDown()) refuseDuringShutdown(request, reply);
   });
+  // After the credential was judged: what a path names is not told to strangers.
+  app.addHook('preValidation', async (request) => {
+    if (namesNothing(request.params)) throw new TalosError('NOT_FOUND');
+  });
   app.addHook('onResponse', async (request, reply) => {
     if (!request.isStreaming) count(request, reply, reply.statusCode);
   });
+}
+
+/** No name has NUL in it, which no column of the store holds. */
+function namesNothing(params: unknown): boolean {
+  return Object.values(params ?? {}).some((value) => typeof value === 'string' && value.includes('\0'));
 }
 
 /**

@@ -10,6 +10,7 @@ import { sha256Hex } from '../core/hash.ts';
 import { LruMap } from '../core/lru-map.ts';
 import { type Authority, compileAuthority } from './authority.ts';
 import type { SchemaCompiler } from './constraints.ts';
+import { type ReadLink, readLinks } from './refused-links.ts';
 import type { Revocations } from './revocation-feed.ts';
 
 export interface CapabilityCacheStats {
@@ -69,6 +70,13 @@ export class CapabilityVerifier {
     if (denial?.retryable === undefined) return denial;
     await this.#options.revocations?.freshened();
     return this.stillValid(authority);
+  }
+
+  /** The links of a token, whether it counts or not, each with what is wrong with it; revocations aside. */
+  async linksOf(token: string): Promise<readonly ReadLink[]> {
+    const { trustedIssuers, compileSchema } = this.#options;
+    const { clockSkewSec: skewSec, capabilityTokenCharsMax: tokenCharsMax } = bounds;
+    return await readLinks(token, { trustedIssuers, compileSchema, nowSec: this.#nowSec(), skewSec, tokenCharsMax });
   }
 
   /** The authority of what was verified before, by this process or another one, or why it counts no more. */

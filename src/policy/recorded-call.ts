@@ -138,7 +138,8 @@ function common(record: JsonObject, meta: JsonObject): Omit<RecordedCall, 'kind'
     principal: principalIn(principal),
     isRead: false,
     calls: 1,
-    wasAllowed: outcome !== 'denied',
+    // Of the administration this says that the action was allowed, and what it would have changed was not.
+    wasAllowed: outcome !== 'denied' || meta['event_type'] === 'administration',
     capabilityHash,
     hadVoidCapability: capabilityHash === undefined && isVoid(meta),
     wasDeniedByPolicy: policyDetails.has(meta['denial_detail']),

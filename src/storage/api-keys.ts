@@ -1,8 +1,9 @@
 /** API keys by the HMAC of the key. They change with the record that tells of it, and every change counts their version up. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { ApiKey, ApiKeyChange } from '../core/api-key.ts';
 import type { PreparedEvent } from '../core/audit-event.ts';
 import { read } from './db.ts';
+import { sqlText } from './unwritable.ts';
 
 /** What was found, and the version of the keys at that very moment. */
 export interface FoundApiKey {
@@ -106,27 +107,23 @@ function changeSql(change: ApiKeyChange): string {
     case 'add':
       return insertKey(change);
     case 'revoke':
-      return `UPDATE api_key SET revoked_at = coalesce(revoked_at, ${time(change.atMs)}) WHERE id = ${text(change.id)};`;
+      return `UPDATE api_key SET revoked_at = coalesce(revoked_at, ${time(change.atMs)}) WHERE id = ${sqlText(change.id)};`;
     case 'expire':
-      return `UPDATE api_key SET expires_at = least(expires_at, ${time(change.atMs)}) WHERE id = ${text(change.id)};`;
+      return `UPDATE api_key SET expires_at = least(expires_at, ${time(change.atMs)}) WHERE id = ${sqlText(change.id)};`;
   }
 }
 
 function insertKey({ apiKey, digest }: ApiKeyChange & { readonly kind: 'add' }): string {
   const { id, name, principalId, teamId, permissions, hint, createdAtMs, createdBy, expiresAtMs, replaces } = apiKey;
   const values = [
-    ...[id, `\\x${digest.hash}`, digest.pepperId, name, principalId, teamId, hint, createdBy].map(text),
-    permissions.length === 0 ? "'{}'" : `ARRAY[${permissions.map(text).join(', ')}]`,
+    ...[id, `\\x${digest.hash}`, digest.pepperId, name, principalId, teamId, hint, createdBy].map(sqlText),
+    permissions.length === 0 ? "'{}'" : `ARRAY[${permissions.map(sqlText).join(', ')}]`,
     time(createdAtMs),
     expiresAtMs === undefined ? 'NULL' : time(expiresAtMs),
-    replaces === undefined ? 'NULL' : text(replaces),
+    replaces === undefined ? 'NULL' : sqlText(replaces),
   ];
   return `INSERT INTO api_key (id, hash, pepper_id, name, principal_id, team_id, hint, created_by, permissions, created_at,
     expires_at, replaces) VALUES (${values.join(', ')}) ON CONFLICT DO NOTHING;`;
-}
-
-function text(value: string): string {
-  return pg.escapeLiteral(value);
 }
 
 function time(ms: number): string {

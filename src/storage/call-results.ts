@@ -9,6 +9,7 @@ import type { Envelope } from '../core/envelope.ts';
 import { isUuidv7 } from '../core/uuidv7.ts';
 import { read } from './db.ts';
 import { pruneRows } from './prune.ts';
+import { UnwritableError } from './unwritable.ts';
 
 /** What the key of a call answers. */
 export interface CallResult {
@@ -65,7 +66,7 @@ export function settleKeys(events: readonly PreparedEvent[], committed: readonly
 
 function settleSql({ kind, intentId }: KeySettlement, outcomeId: string): string {
   // It becomes part of a statement.
-  if (!isUuidv7(intentId)) throw new Error('An intent is named by its event id.');
+  if (!isUuidv7(intentId)) throw new UnwritableError('An intent is named by its event id.');
   return `INSERT INTO call_result (intent_id, outcome_id, outcome) VALUES ('${intentId}', '${outcomeId}', '${kind}')
     ON CONFLICT (intent_id) DO UPDATE SET outcome_id = excluded.outcome_id, outcome = excluded.outcome;`;
 }

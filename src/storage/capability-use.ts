@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { type CommittedEvent, type PreparedEvent, type Spend, sealEvent } from '../core/audit-event.ts';
 import { sha256Hex } from '../core/hash.ts';
 import { pruneRows } from './prune.ts';
+import { UnwritableError } from './unwritable.ts';
 
 export interface UsedRow {
   readonly link_hash: string;
@@ -63,7 +64,7 @@ export function spend(events: readonly PreparedEvent[]): string {
 
 function bytea(hash: string): string {
   // It becomes part of a statement.
-  if (!/^[0-9a-f]{64}$/.test(hash)) throw new Error('A capability is named by its SHA-256.');
+  if (!/^[0-9a-f]{64}$/.test(hash)) throw new UnwritableError('A capability is named by its SHA-256.');
   return `'\\x${hash}'`;
 }
 

@@ -14,6 +14,7 @@ import { changePolicies } from './team-policies.ts';
 import { changeApprovals } from './tool-approvals.ts';
 import { changePins } from './tool-pins.ts';
 import { changeToolServers } from './tool-servers.ts';
+import { changeClients } from './upstream-clients.ts';
 import { changeConnections } from './upstream-connections.ts';
 
 /** Statements for all companions of a batch; empty when there are none. */
@@ -36,6 +37,7 @@ export function companionStatements(
     changeSecrets(events) +
     changeToolServers(events) +
     changeConnections(events) +
+    changeClients(events) +
     changePins(events) +
     changePolicies(events) +
     changeApprovals(events, committed)

@@ -1,16 +1,17 @@
 /** Erasable values beside the records: kept with the record that commits to them, shown with it, deleted when asked. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { read } from './db.ts';
 import { projectedKey } from './projected-key.ts';
 import { hasOwnersRights } from './roles.ts';
+import { sqlText } from './unwritable.ts';
 
 /** SQL that keeps the values, for the transaction that appends the records. */
 export function keepErasable(events: readonly PreparedEvent[], committed: readonly CommittedEvent[]): string {
   const rows = events.flatMap(({ companions }, index) => {
     const { eventId } = committed[index] as CommittedEvent;
     return (companions?.erasable ?? []).map(
-      ({ key, salt, value }) => `('${eventId}', ${pg.escapeLiteral(key)}, '\\x${salt}', ${pg.escapeLiteral(value)})`,
+      ({ key, salt, value }) => `('${eventId}', ${sqlText(key)}, '\\x${salt}', ${sqlText(value)})`,
     );
   });
   return rows.length === 0 ? '' : `INSERT INTO log_erasable (event_id, key, salt, value) VALUES ${rows.join(', ')};`;

@@ -7,6 +7,7 @@ import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { isUuidv7 } from '../core/uuidv7.ts';
 import { read } from './db.ts';
 import { type EventRow, eventColumns, type StoredEvent, storedEvent } from './events.ts';
+import { UnwritableError } from './unwritable.ts';
 
 export interface IntentStore {
   /**
@@ -74,7 +75,7 @@ export interface ClosedRow {
 export function closeStatement(events: readonly PreparedEvent[]): string {
   const ids = closedBy(events);
   // They become part of a statement.
-  if (!ids.every(isUuidv7)) throw new Error('An intent is named by its event id.');
+  if (!ids.every(isUuidv7)) throw new UnwritableError('An intent is named by its event id.');
   if (ids.length === 0) return '';
   return `DELETE FROM log_intent WHERE intent_id IN (${ids.map((id) => `'${id}'`).join(', ')}) RETURNING intent_id`;
 }

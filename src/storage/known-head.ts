@@ -34,7 +34,7 @@ export class KnownHead {
     this.#knownAt = { wallMs: this.#clock.now(), monotonicMs: this.#clock.monotonic() };
   }
 
-  /** Another writer has moved it. */
+  /** Another writer has moved it, or may have. */
   lost(): void {
     this.#head = undefined;
     this.#followed = 0;

@@ -34,7 +34,10 @@ import { readEdge } from './tiles.ts';
 export interface LogWriter {
   /** Names this writer in the database for as long as the process lives. */
   readonly writerId: string;
-  /** Commits the batch, or throws with its outcome open: calling again with the same batch id is then always safe. */
+  /**
+   * Commits the batch, or throws with its outcome open: calling again with the same batch id is then always safe. What it
+   * throws for what the batch holds (`isUnwritable`) says that nothing was written.
+   */
   readonly append: (batchId: string, events: readonly PreparedEvent[]) => Promise<CommittedEvent[]>;
   /**
    * What became of a batch whose `append` failed, without writing it: its records, or undefined when it was not
@@ -48,7 +51,7 @@ export interface LogWriter {
   readonly close: () => Promise<void>;
 }
 
-/** What a writer remembers between its batches. */
+/** What a writer remembers between its batches; of where the log was, for as long as its connection stands. */
 interface Session {
   readonly writerId: string;
   /** The tree's edge after this writer's last batch; stale as soon as another writer appends. */
@@ -83,6 +86,7 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
     // From here on `reset` reaches it: a server that accepts a connection and then hangs must not hang the log.
     client = opened;
     isReady = false;
+    forget(session);
     await opened.connect();
     await prepareSession(opened, session.writerId);
     isReady = true;
@@ -150,6 +154,13 @@ function newSession(clock: Clock): Session {
     told: undefined,
     known: new KnownHead(clock),
   };
+}
+
+/** What leads to another database now may lead to an older copy, with other records at the same places. */
+function forget(session: Session): void {
+  session.edge = undefined;
+  session.roomUntil = 0;
+  session.known.lost();
 }
 
 /** A batch that its callers know of is not asked after, unless it comes again. */

@@ -1,11 +1,12 @@
 /** Roles and bindings. They change with the record that tells of it, and every change counts their version up. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { PreparedEvent } from '../core/audit-event.ts';
 import type { Role, RoleBinding, RoleBook } from '../core/role.ts';
 import type { RoleChange } from '../core/role-change.ts';
 import type { RoleScope } from '../core/role-scope.ts';
 import { read } from './db.ts';
 import { countUpSql, readVersion, versionSql } from './state-version.ts';
+import { sqlText } from './unwritable.ts';
 
 /** All throw `STORE_UNAVAILABLE`. */
 export interface RoleStore {
@@ -84,7 +85,7 @@ function changeSql(change: RoleChange): string {
     case 'add_role':
       return insertRoles([change.role]);
     case 'delete_role':
-      return `DELETE FROM rbac_role WHERE role_id = ${pg.escapeLiteral(change.roleId)};`;
+      return `DELETE FROM rbac_role WHERE role_id = ${sqlText(change.roleId)};`;
     case 'put_bindings':
       return insertBindings(change.bindings);
     case 'delete_bindings':
@@ -98,24 +99,25 @@ function insertRoles(roles: readonly Role[]): string {
   if (roles.length === 0) return '';
   const rows = roles.map(({ role_id, name, description, permissions }) => {
     const held = permissions.length === 0 ? "'{}'" : `ARRAY[${list(permissions)}]`;
-    return `(${list([role_id, name])}, ${description === undefined ? 'NULL' : pg.escapeLiteral(description)}, ${held})`;
+    return `(${list([role_id, name])}, ${description === undefined ? 'NULL' : sqlText(description)}, ${held})`;
   });
   return `INSERT INTO rbac_role (role_id, name, description, permissions) VALUES ${rows.join(', ')} ON CONFLICT DO NOTHING;`;
 }
 
 function insertBindings(bindings: readonly RoleBinding[]): string {
   if (bindings.length === 0) return '';
-  const rows = bindings.map(({ binding_id, principal_id, team_id, role_id, scope }) => {
-    const team = team_id === undefined ? 'NULL' : pg.escapeLiteral(team_id);
+  const rows = bindings.map(({ binding_id, principal_id, team_id, role_id, scope, created_at }) => {
+    const team = team_id === undefined ? 'NULL' : sqlText(team_id);
     const { scope_type, attributes } = scope;
-    return `(${list([binding_id, principal_id])}, ${team}, ${list([role_id, scope_type, JSON.stringify(attributes)])})`;
+    const since = created_at === undefined ? 'now()' : `${sqlText(created_at)}::timestamptz`;
+    return `(${list([binding_id, principal_id])}, ${team}, ${list([role_id, scope_type, JSON.stringify(attributes)])}::jsonb, ${since})`;
   });
-  return `INSERT INTO rbac_binding AS b (binding_id, principal_id, team_id, role_id, scope_type, attributes)
+  return `INSERT INTO rbac_binding AS b (binding_id, principal_id, team_id, role_id, scope_type, attributes, created_at)
     VALUES ${rows.join(', ')} ON CONFLICT (binding_id) DO UPDATE SET team_id = excluded.team_id,
     role_id = excluded.role_id, scope_type = excluded.scope_type, attributes = excluded.attributes
     WHERE b.principal_id = excluded.principal_id;`;
 }
 
 function list(texts: readonly string[]): string {
-  return texts.map((text) => pg.escapeLiteral(text)).join(', ');
+  return texts.map(sqlText).join(', ');
 }

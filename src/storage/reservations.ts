@@ -8,6 +8,7 @@ import { bounds } from '../config/bounds.ts';
 import { type CommittedEvent, committedEvent, type PreparedEvent, type Reservation } from '../core/audit-event.ts';
 import type { Admits } from './capability-use.ts';
 import { pruneRows } from './prune.ts';
+import { UnwritableError } from './unwritable.ts';
 
 /** What a key stands for. */
 interface Taken {
@@ -175,7 +176,7 @@ function row({ keyHash, bodyHash, records }: Reservation, seq: number): string {
 
 function bytea(hash: string): string {
   // It becomes part of a statement.
-  if (!/^[0-9a-f]{64}$/.test(hash)) throw new Error('A reservation is named by a SHA-256.');
+  if (!/^[0-9a-f]{64}$/.test(hash)) throw new UnwritableError('A reservation is named by a SHA-256.');
   return `'\\x${hash}'`;
 }
 

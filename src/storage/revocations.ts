@@ -1,9 +1,11 @@
 /** Revoked capabilities: rows that commit with the records that say so, read in the order of the log. */
-import pg from 'pg';
+import type pg from 'pg';
 import { bounds } from '../config/bounds.ts';
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
+import { isJsonObject, type JsonObject } from '../core/json.ts';
 import type { Revocation } from '../core/revocation.ts';
 import { createClient, type DatabaseAddress, destroyClient, endClient, read } from './db.ts';
+import { sqlText } from './unwritable.ts';
 
 /** Whoever listens on it is told that there may be more; nobody relies on it. */
 const channel = 'talos_revocation';
@@ -16,6 +18,12 @@ export interface StoredRevocation extends Revocation {
   readonly revokedAtSec: number;
 }
 
+/** With what its record says, as long as there is one. */
+export interface ToldRevocation extends StoredRevocation {
+  readonly by?: string;
+  readonly because?: string;
+}
+
 /** SQL that keeps the revocations, for the transaction that appends the records. What is revoked already stays so. */
 export function keepRevocations(events: readonly PreparedEvent[], committed: readonly CommittedEvent[]): string {
   const rows = events.flatMap(({ companions }, index) => {
@@ -24,7 +32,7 @@ export function keepRevocations(events: readonly PreparedEvent[], committed: rea
     if (revokes === undefined) return [];
     const { kind, value, endsAtSec } = revokes;
     const endsAt = endsAtSec === undefined ? 'NULL' : `to_timestamp(${Number(endsAtSec)})`;
-    return [`('${kind}', ${pg.escapeLiteral(value)}, '${eventId}', ${endsAt})`];
+    return [`('${kind}', ${sqlText(value)}, '${eventId}', ${endsAt})`];
   });
   if (rows.length === 0) return '';
   return `INSERT INTO capability_revocation (kind, value, event_id, ends_at) VALUES ${rows.join(', ')}
@@ -43,6 +51,24 @@ interface Row {
 const columns = `revocation_id, kind, value, event_id, floor(extract(epoch FROM revoked_at))::bigint AS revoked_at_sec,
   floor(extract(epoch FROM ends_at))::bigint AS ends_at_sec`;
 
+interface ToldRow extends Row {
+  readonly canon: string | null;
+}
+
+const toldSql = `SELECT ${columns}, record.canon FROM capability_revocation r
+  LEFT JOIN LATERAL (SELECT canon FROM audit_event e WHERE e.event_id = r.event_id) AS record ON true`;
+
+function told({ canon, ...row }: ToldRow): ToldRevocation {
+  const { principal, meta } = (canon === null ? {} : JSON.parse(canon)) as JsonObject;
+  const by = isJsonObject(principal) ? principal['principal_id'] : undefined;
+  const because = isJsonObject(meta) ? meta['revoked_because'] : undefined;
+  return {
+    ...stored(row),
+    ...(typeof by === 'string' ? { by } : {}),
+    ...(typeof because === 'string' ? { because } : {}),
+  };
+}
+
 function stored(row: Row): StoredRevocation {
   return {
     revocationId: Number(row.revocation_id),
@@ -60,9 +86,17 @@ export interface RevocationPage {
   readonly limit: number;
 }
 
+/** By what a capability can be revoked. */
+export interface Revocable {
+  readonly hash: string;
+  readonly id: string | undefined;
+}
+
 export interface RevocationStore {
   /** Newest first. */
-  readonly list: (page: RevocationPage) => Promise<StoredRevocation[]>;
+  readonly list: (page: RevocationPage) => Promise<ToldRevocation[]>;
+  /** What is revoked of these capabilities. */
+  readonly find: (capabilities: readonly Revocable[]) => Promise<ToldRevocation[]>;
   /** Forgets those of tokens that ended long ago. Resolves with how many. */
   readonly prune: () => Promise<number>;
 }
@@ -70,9 +104,15 @@ export interface RevocationStore {
 export function createRevocationStore(pool: pg.Pool): RevocationStore {
   return {
     async list({ before = Number.MAX_SAFE_INTEGER, limit }) {
-      const text = `SELECT ${columns} FROM capability_revocation WHERE revocation_id < $1
-                     ORDER BY revocation_id DESC LIMIT $2`;
-      return (await read<Row>(pool, text, [before, limit])).map(stored);
+      const text = `${toldSql} WHERE revocation_id < $1 ORDER BY revocation_id DESC LIMIT $2`;
+      return (await read<ToldRow>(pool, text, [before, limit])).map(told);
+    },
+    async find(capabilities) {
+      const hashes = capabilities.map(({ hash }) => hash);
+      // What has NUL in it is no name that was ever revoked.
+      const ids = capabilities.flatMap(({ id }) => (id === undefined || id.includes('\0') ? [] : [id]));
+      const text = `${toldSql} WHERE (kind = 'hash' AND value = ANY ($1)) OR (kind = 'id' AND value = ANY ($2))`;
+      return (await read<ToldRow>(pool, text, [hashes, ids])).map(told);
     },
     async prune() {
       let pruned = 0;

@@ -56,6 +56,7 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   tool_server: kept,
   upstream_connection: secret,
   upstream_consent: secret,
+  upstream_client: secret,
   tool_pin: kept,
   tool_definition: kept,
   team_policy: kept,

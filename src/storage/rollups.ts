@@ -3,11 +3,12 @@
  * under the head's lock, so they are exactly what the records say; a window is read from few rows, however many events
  * lie in it.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import { recordCounters } from '../core/counters.ts';
 import { read } from './db.ts';
 import { projectedKey } from './projected-key.ts';
+import { sqlText } from './unwritable.ts';
 
 const minuteSec = 60;
 const hourSec = 3_600;
@@ -82,7 +83,7 @@ function inSpans(minutes: readonly Row[], spanSec: number): Row[] {
 }
 
 function rowSql(spanSec: number, { startSec, team, counter, value }: Row): string {
-  return `(${spanSec}, ${startSec}, ${pg.escapeLiteral(projectedKey(team))}, ${pg.escapeLiteral(counter)}, ${value})`;
+  return `(${spanSec}, ${startSec}, ${sqlText(projectedKey(team))}, ${sqlText(counter)}, ${value})`;
 }
 
 /** SQL for the number of records in whole spans. `team` is the condition on the team, or empty. */

@@ -1,10 +1,11 @@
 /** Encrypted secrets and the runs that renew them. Values are put and deleted with the record that tells of it. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { PreparedEvent } from '../core/audit-event.ts';
 import type { Envelope } from '../core/envelope.ts';
 import type { SealedSecret, SecretChange } from '../core/secret-change.ts';
 import { read } from './db.ts';
 import { countUpSql, readVersion } from './state-version.ts';
+import { sqlText } from './unwritable.ts';
 
 /** What may be shown of a secret. */
 export interface SecretSummary {
@@ -153,17 +154,17 @@ function changeSql(change: SecretChange): string {
     case 'put':
       return put(change.secret);
     case 'delete':
-      return `DELETE FROM secret WHERE name = ${pg.escapeLiteral(change.name)};`;
+      return `DELETE FROM secret WHERE name = ${sqlText(change.name)};`;
     case 'start_rotation':
       return `INSERT INTO secret_rotation (op_id, status, target_kek_id)
-        VALUES (${pg.escapeLiteral(change.opId)}, 'RUNNING', ${pg.escapeLiteral(change.targetKekId)}) ON CONFLICT DO NOTHING;`;
+        VALUES (${sqlText(change.opId)}, 'RUNNING', ${sqlText(change.targetKekId)}) ON CONFLICT DO NOTHING;`;
   }
 }
 
 function put({ name, secretId, wrappedKey, envelope }: SealedSecret): string {
   const values = [name, secretId, wrappedKey.kek_id, JSON.stringify(wrappedKey), JSON.stringify(envelope)];
   return `INSERT INTO secret (name, secret_id, kek_id, wrapped_key, envelope)
-    VALUES (${values.map((value) => pg.escapeLiteral(value)).join(', ')})
+    VALUES (${values.map(sqlText).join(', ')})
     ON CONFLICT (name) DO UPDATE SET secret_id = excluded.secret_id, kek_id = excluded.kek_id,
     wrapped_key = excluded.wrapped_key, envelope = excluded.envelope, updated_at = now();`;
 }

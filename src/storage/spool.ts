@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import type { PreparedEvent, SpoolName } from '../core/audit-event.ts';
 import { read } from './db.ts';
+import { UnwritableError } from './unwritable.ts';
 
 export interface SpoolStore {
   /**
@@ -60,6 +61,6 @@ export function nameSpooled(events: readonly PreparedEvent[]): string {
 function row({ run, number }: SpoolName): string {
   // They become part of a statement.
   if (!/^[0-9a-f-]{36}$/.test(run) || !Number.isSafeInteger(number))
-    throw new Error('A spooled group has no such name.');
+    throw new UnwritableError('A spooled group has no such name.');
   return `('${run}', ${number})`;
 }

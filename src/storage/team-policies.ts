@@ -1,9 +1,10 @@
 /** Policies of teams. They change with the record that tells of it, which counts their version up. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { PreparedEvent } from '../core/audit-event.ts';
 import type { PolicyBook, PolicyChange, StoredPolicy, TeamPolicy } from '../core/team-policy.ts';
 import { read } from './db.ts';
 import { countUpSql, readVersion, versionSql } from './state-version.ts';
+import { sqlText } from './unwritable.ts';
 
 /** Both throw `STORE_UNAVAILABLE`. */
 export interface TeamPolicyStore {
@@ -48,10 +49,9 @@ export function changePolicies(events: readonly PreparedEvent[]): string {
 
 // None of these statements may fail whatever the table holds: records of others commit with them.
 function changeSql(change: PolicyChange): string {
-  if (change.kind === 'delete')
-    return `DELETE FROM team_policy WHERE policy_id = ${pg.escapeLiteral(change.policyId)};`;
+  if (change.kind === 'delete') return `DELETE FROM team_policy WHERE policy_id = ${sqlText(change.policyId)};`;
   const { policy } = change;
-  const [id, team, fields] = [policy.id, policy.team_id, JSON.stringify(policy)].map((text) => pg.escapeLiteral(text));
+  const [id, team, fields] = [policy.id, policy.team_id, JSON.stringify(policy)].map(sqlText);
   return `INSERT INTO team_policy AS p (policy_id, team_id, fields, version) VALUES (${id}, ${team}, ${fields}, 1)
     ON CONFLICT (policy_id) DO UPDATE SET team_id = excluded.team_id, fields = excluded.fields,
       version = p.version + 1, updated_at = now();`;

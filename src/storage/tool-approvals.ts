@@ -2,7 +2,7 @@
  * Approvals of calls. They change with the record that tells of it; the arguments of a call, sealed, are put beside the log
  * before. That a call is made once is not known from here, but from the key that it is reserved under.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import { bounds } from '../config/bounds.ts';
 import type { CommittedEvent, PreparedEvent } from '../core/audit-event.ts';
 import type { Envelope } from '../core/envelope.ts';
@@ -12,6 +12,7 @@ import type { VisibleTeams } from '../core/visible-teams.ts';
 import { read } from './db.ts';
 import { projectedKey } from './projected-key.ts';
 import { pruneRows } from './prune.ts';
+import { sqlText, UnwritableError } from './unwritable.ts';
 
 export interface ApprovalFilter {
   readonly teams: VisibleTeams;
@@ -172,7 +173,7 @@ function changeSql(change: ApprovalChange, eventId: string): string {
   if (change.kind === 'use') return `UPDATE tool_approval SET intent_id = '${eventId}' WHERE ${isIt};`;
   const { kind, decidedBy, reason } = change;
   return `UPDATE tool_approval SET state = '${kind === 'approve' ? 'approved' : 'denied'}', decided_at = now(),
-    decided_by = ${text(decidedBy)}, reason = ${reason === undefined ? 'NULL' : pg.escapeLiteral(reason.replaceAll('\0', ' '))}
+    decided_by = ${text(decidedBy)}, reason = ${reason === undefined ? 'NULL' : sqlText(reason.replaceAll('\0', ' '))}
     WHERE ${isIt} AND state = 'pending';`;
 }
 
@@ -188,17 +189,17 @@ function askSql(approval: NewApproval): string {
 
 function uuid(id: string): string {
   // It becomes part of a statement.
-  if (!isUuidv7(id)) throw new Error('An approval is named by a UUIDv7.');
+  if (!isUuidv7(id)) throw new UnwritableError('An approval is named by a UUIDv7.');
   return `'${id}'`;
 }
 
 function bytea(hash: string): string {
-  if (!/^[0-9a-f]{64}$/.test(hash)) throw new Error('A call to approve is named by SHA-256.');
+  if (!/^[0-9a-f]{64}$/.test(hash)) throw new UnwritableError('A call to approve is named by SHA-256.');
   return `'\\x${hash}'`;
 }
 
 function text(value: string): string {
-  return pg.escapeLiteral(projectedKey(value));
+  return sqlText(projectedKey(value));
 }
 
 /** Forgets arguments that nobody has to judge any more. Resolves with how many. */

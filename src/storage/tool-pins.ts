@@ -2,13 +2,14 @@
  * Pins of tools. They change with the record that tells of it, which counts their version up; what changed since a version
  * is one query. Definitions, which may be large, are put beside the log before, under their hash.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import { bounds } from '../config/bounds.ts';
 import type { PreparedEvent } from '../core/audit-event.ts';
 import type { NamedDefinition, PinChange, ToolPin } from '../core/tool-pin.ts';
 import { read } from './db.ts';
 import { pruneRows } from './prune.ts';
 import { countUpSql, readVersion, versionSql } from './state-version.ts';
+import { sqlText } from './unwritable.ts';
 
 /** What has changed since a version. */
 export interface PinNews {
@@ -108,14 +109,17 @@ function changeSql(change: PinChange): string {
     case 'pin':
       return pinSql(change.serverId, change.tools);
     case 'hold':
-      return `UPDATE tool_pin SET held_hash = ${text(change.definitionHash)}, held_state = 'held', held_at = now(),
-        version = ${current} WHERE ${isTool(change)} AND definition_hash <> ${text(change.definitionHash)};`;
+      return `UPDATE tool_pin SET held_hash = ${sqlText(change.definitionHash)}, held_state = 'held', held_at = now(),
+        version = ${current} WHERE ${isTool(change)} AND definition_hash <> ${sqlText(change.definitionHash)};`;
+    case 'release':
+      return `UPDATE tool_pin SET held_hash = NULL, held_state = NULL, held_at = NULL, version = ${current}
+        WHERE ${isTool(change)} AND held_state = 'held' AND held_hash = ${sqlText(change.definitionHash)};`;
     case 'approve':
-      return `UPDATE tool_pin SET definition_hash = ${text(change.definitionHash)}, pinned_at = now(), held_hash = NULL,
+      return `UPDATE tool_pin SET definition_hash = ${sqlText(change.definitionHash)}, pinned_at = now(), held_hash = NULL,
         held_state = NULL, held_at = NULL, version = ${current} WHERE ${isTool(change)} AND definition_hash IS NOT NULL;`;
     case 'reject':
       return `UPDATE tool_pin SET held_state = 'rejected', version = ${current}
-        WHERE ${isTool(change)} AND held_hash = ${text(change.definitionHash)};`;
+        WHERE ${isTool(change)} AND held_hash = ${sqlText(change.definitionHash)};`;
     case 'forget':
       return `UPDATE tool_pin SET definition_hash = NULL, held_hash = NULL, held_state = NULL, held_at = NULL,
         version = ${current} WHERE ${isTool(change)} AND definition_hash IS NOT NULL;`;
@@ -127,7 +131,7 @@ function pinSql(serverId: string, tools: readonly NamedDefinition[]): string {
   const rows = new Map(
     tools.map(({ toolName, definitionHash }) => [
       toolName,
-      `(${text(serverId)}, ${text(toolName)}, ${text(definitionHash)}, ${current})`,
+      `(${sqlText(serverId)}, ${sqlText(toolName)}, ${sqlText(definitionHash)}, ${current})`,
     ]),
   );
   if (rows.size === 0) return '';
@@ -137,13 +141,7 @@ function pinSql(serverId: string, tools: readonly NamedDefinition[]): string {
 }
 
 function isTool({ serverId, toolName }: { readonly serverId: string; readonly toolName?: string }): string {
-  return `server_id = ${text(serverId)}${toolName === undefined ? '' : ` AND tool_name = ${text(toolName)}`}`;
-}
-
-function text(value: string): string {
-  // No column can hold it, and the statement is not ours alone.
-  if (value.includes('\0')) throw new Error('A pin is named without NUL.');
-  return pg.escapeLiteral(value);
+  return `server_id = ${sqlText(serverId)}${toolName === undefined ? '' : ` AND tool_name = ${sqlText(toolName)}`}`;
 }
 
 /** Forgets definitions that no pin is of. Resolves with how many. */

@@ -1,10 +1,11 @@
 /** Tool servers that administrators added. They change with the record that tells of it, which counts their version up. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { PreparedEvent } from '../core/audit-event.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { ServerBook, ServerChange, StoredServer } from '../core/tool-server.ts';
 import { read } from './db.ts';
 import { countUpSql, readVersion, versionSql } from './state-version.ts';
+import { sqlText } from './unwritable.ts';
 
 /** Both throw `STORE_UNAVAILABLE`. */
 export interface ToolServerStore {
@@ -55,9 +56,9 @@ export function changeToolServers(events: readonly PreparedEvent[]): string {
 
 // None of these statements may fail whatever the table holds: records of others commit with them.
 function changeSql(change: ServerChange): string {
-  const id = pg.escapeLiteral(change.serverId);
+  const id = sqlText(change.serverId);
   if (change.kind === 'delete') return `DELETE FROM tool_server WHERE server_id = ${id};`;
-  const fields = pg.escapeLiteral(JSON.stringify(change.fields));
+  const fields = sqlText(JSON.stringify(change.fields));
   return `INSERT INTO tool_server AS s (server_id, fields, version) VALUES (${id}, ${fields}, 1)
     ON CONFLICT (server_id) DO UPDATE SET fields = excluded.fields, version = s.version + 1, updated_at = now();`;
 }

@@ -2,11 +2,12 @@
  * Accounts of users at tool servers, with sealed tokens. Users connect and disconnect with the record that tells of it. A
  * refresh is leased: of all gateways on the database one alone spends the refresh token, and puts the new one down.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import type { PreparedEvent } from '../core/audit-event.ts';
 import type { Envelope } from '../core/envelope.ts';
 import type { ConnectionChange, ConnectionKey, SealedConnection } from '../core/upstream-connection.ts';
 import { read } from './db.ts';
+import { sqlText } from './unwritable.ts';
 
 export interface StoredConnection extends SealedConnection {
   /** Counts the refreshes. */
@@ -21,6 +22,8 @@ export type RefreshedTokens = Pick<SealedConnection, 'envelope' | 'scopes' | 'ex
 /** All throw `STORE_UNAVAILABLE`. */
 export interface ConnectionStore {
   readonly find: (key: ConnectionKey) => Promise<StoredConnection | undefined>;
+  /** The ids of those of these connections that there are. */
+  readonly standing: (connectionIds: readonly string[]) => Promise<ReadonlySet<string>>;
   /** Whether the refresh is ours to do: nobody else is at it, and the tokens are still those of `version`. */
   readonly lease: (connectionId: string, version: number, leaseId: string, leaseMs: number) => Promise<boolean>;
   /** Puts fresh tokens down and ends the lease; false when the user disconnected or connected anew meanwhile. */
@@ -60,6 +63,11 @@ export function createConnectionStore(pool: pg.Pool): ConnectionStore {
         [serverId, principalId, teamId],
       );
       return row && connectionOf(row);
+    },
+    async standing(connectionIds) {
+      const text = 'SELECT connection_id FROM upstream_connection WHERE connection_id = ANY ($1)';
+      const rows = await read<{ connection_id: string }>(pool, text, [connectionIds]);
+      return new Set(rows.map((row) => row.connection_id));
     },
     lease: (connectionId, version, leaseId, leaseMs) =>
       isDone(
@@ -128,7 +136,7 @@ function changeSql(change: ConnectionChange): string {
 }
 
 function deleteSql({ serverId, principalId, teamId }: ConnectionKey): string {
-  const [server, principal, team] = [serverId, principalId, teamId].map((value) => pg.escapeLiteral(value));
+  const [server, principal, team] = [serverId, principalId, teamId].map(sqlText);
   return `DELETE FROM upstream_connection WHERE server_id = ${server} AND principal_id = ${principal} AND team_id = ${team};`;
 }
 
@@ -148,7 +156,7 @@ function putSql(connection: SealedConnection): string {
   const expiry = expiresAtMs === undefined ? 'NULL' : `to_timestamp(${Number(expiresAtMs)}::float8 / 1000)`;
   return `INSERT INTO upstream_connection
       (connection_id, server_id, principal_id, team_id, purpose, kek_id, envelope, scopes, expires_at, is_renewable)
-    VALUES (${texts.map((value) => pg.escapeLiteral(value)).join(', ')}, ${expiry}, ${isRenewable})
+    VALUES (${texts.map(sqlText).join(', ')}, ${expiry}, ${isRenewable})
     ON CONFLICT (server_id, principal_id, team_id) DO UPDATE SET
       connection_id = excluded.connection_id, purpose = excluded.purpose, kek_id = excluded.kek_id,
       envelope = excluded.envelope, version = 1, scopes = excluded.scopes, expires_at = excluded.expires_at,

@@ -2,13 +2,13 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseCheckpoint } from '../../src/core/checkpoint.ts';
 import { verifierOfKey } from '../../src/core/cosignature.ts';
 import { openNote, parseNote } from '../../src/core/note.ts';
 import { generateNoteKey } from '../../src/core/note-key.ts';
 import { type Answer, eventually, startTestGateway, type TestGateway } from '../support/gateway.ts';
-import { cleanUp, dropDatabases, later } from '../support/log-fixture.ts';
+import { cleanUp, later } from '../support/log-fixture.ts';
 import { rollBack, startWitness } from '../support/log-signer.ts';
 
 let folder: string;
@@ -18,7 +18,6 @@ beforeEach(async () => {
   later(() => rm(folder, { recursive: true }));
 });
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 async function start(env: Readonly<Record<string, string>> = {}): Promise<TestGateway> {
   const gateway = await startTestGateway({ env: { TALOS_DATA_DIR: folder, ...env } });

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { recordWhileSound } from '../../src/audit/checkpointer-recorder.ts';
 import { createRecorder } from '../../src/audit/recorder.ts';
 import { bounds } from '../../src/config/bounds.ts';
@@ -12,7 +12,7 @@ import { generateNoteKey, noteSigner, parseSignerKey } from '../../src/core/note
 import type { StoredCheckpoint } from '../../src/storage/checkpoints.ts';
 import { draft, numbered } from '../support/drafts.ts';
 import { eventually } from '../support/gateway.ts';
-import { cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 import {
   freshFolder,
   listeningTelemetry,
@@ -32,7 +32,6 @@ beforeEach(async () => {
   folder = await freshFolder();
 });
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 async function append(count: number, to = log): Promise<void> {
   const writer = writerOn(to);

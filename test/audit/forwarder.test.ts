@@ -1,7 +1,7 @@
 /** Forwarding to an external audit service, over real HTTP from a real log. */
 import { randomUUID } from 'node:crypto';
 import { Writable } from 'node:stream';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { type Forwarder, startForwarder } from '../../src/audit/forwarder.ts';
 import { bounds } from '../../src/config/bounds.ts';
 import type { JsonObject } from '../../src/core/json.ts';
@@ -12,10 +12,9 @@ import { createTelemetry, type Telemetry } from '../../src/telemetry/telemetry.t
 import { type AuditService, startAuditService } from '../support/audit-service.ts';
 import { numbered, prepared } from '../support/drafts.ts';
 import { eventually } from '../support/gateway.ts';
-import { cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 interface Stage {
   readonly address: { url: string };

@@ -1,6 +1,6 @@
 /** Every stored thing is changed once, and the check of the whole log must name it. */
 import { createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { type FsckOptions, type FsckReport, fsck } from '../../src/audit/fsck/fsck.ts';
 import type { PreparedEvent } from '../../src/core/audit-event.ts';
 import { formatCheckpoint } from '../../src/core/checkpoint.ts';
@@ -11,10 +11,9 @@ import { openReadPool } from '../../src/storage/db.ts';
 import { openLogSnapshot } from '../../src/storage/log-snapshot.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
 import { hostileTexts, numbered, prepared } from '../support/drafts.ts';
-import { cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const origin = 'gateway.example/log';
 const { privateKey } = generateKeyPairSync('ed25519');

@@ -5,15 +5,16 @@ import { access, chmod, copyFile, mkdir, readFile, rename, rm, stat, writeFile }
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text as readAll } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseCheckpoint } from '../../src/core/checkpoint.ts';
 import { verifierOfKey } from '../../src/core/cosignature.ts';
 import { openNote, parseNote } from '../../src/core/note.ts';
 import { generateNoteKey } from '../../src/core/note-key.ts';
+import { childEnv } from '../support/child-env.ts';
 import { numbered } from '../support/drafts.ts';
 import { productionEnv } from '../support/gateway.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 import { freshFolder, type Place, rollBack, signerOn, startWitness } from '../support/log-signer.ts';
 
 const program = resolve(import.meta.dirname, '../support/log-cli-process.ts');
@@ -26,7 +27,6 @@ beforeEach(async () => {
   folder = await freshFolder();
 });
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 interface Outcome {
   readonly code: number | null;
@@ -36,7 +36,7 @@ interface Outcome {
 
 function run(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
   const base = {
-    PATH: process.env['PATH'] ?? '',
+    ...childEnv,
     ...productionEnv,
     MCP_SERVER_A: 'http://127.0.0.1:1',
     LOG_LEVEL: 'warn',

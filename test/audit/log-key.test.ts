@@ -1,11 +1,11 @@
 import { access, chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type LogKey, type LogKeySource, openLogKey } from '../../src/audit/log-key.ts';
 import { runKeyCommand } from '../../src/audit/log-key-command.ts';
 import { cosignature, generateNoteKey } from '../../src/core/note-key.ts';
 import type { CheckpointStore } from '../../src/storage/checkpoints.ts';
-import { cleanUp, dropDatabases, freshLog } from '../support/log-fixture.ts';
+import { cleanUp, freshLog } from '../support/log-fixture.ts';
 import { freshFolder, storeOf } from '../support/log-signer.ts';
 
 let store: CheckpointStore;
@@ -20,7 +20,6 @@ beforeEach(async () => {
   warnings = [];
 });
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 interface Given {
   readonly source?: LogKeySource;

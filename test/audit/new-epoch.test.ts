@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseLogKey } from '../../src/audit/log-key.ts';
 import { canonicalize } from '../../src/core/canonical-json.ts';
 import { parseCheckpoint } from '../../src/core/checkpoint.ts';
@@ -11,9 +11,10 @@ import { verifierOfKey } from '../../src/core/cosignature.ts';
 import { sha256Hex } from '../../src/core/hash.ts';
 import { openNote, signNote } from '../../src/core/note.ts';
 import { generateNoteKey } from '../../src/core/note-key.ts';
+import { childEnv } from '../support/child-env.ts';
 import { numbered } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { cleanUp, dropDatabases, freshLog, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, query, writerOn } from '../support/log-fixture.ts';
 import { freshFolder } from '../support/log-signer.ts';
 
 const program = resolve(import.meta.dirname, '../support/log-cli-process.ts');
@@ -32,11 +33,10 @@ beforeEach(async () => {
   await writeFile(join(folder, 'last'), lastNote);
 });
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 function newEpoch(after: string, origin: string): Promise<{ code: unknown; out: string; err: string }> {
   const env = {
-    PATH: process.env['PATH'] ?? '',
+    ...childEnv,
     DEV_MODE: 'true',
     LOG_LEVEL: 'warn',
     DATABASE_URL: log.url,

@@ -1,27 +1,20 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { CommitPool, type PoolBounds } from '../../src/audit/pool.ts';
 import { bounds } from '../../src/config/bounds.ts';
-import type { CommittedEvent } from '../../src/core/audit-event.ts';
+import type { CommittedEvent, PreparedEvent } from '../../src/core/audit-event.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import { TalosError } from '../../src/core/errors.ts';
+import type { Role, RoleBinding } from '../../src/core/role.ts';
+import type { RoleChange } from '../../src/core/role-change.ts';
 import { type CommitCutter, type Cut, startCommitCutter } from '../support/commit-cutter.ts';
 import { numbered, prepared } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  query,
-  writerOn,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query, writerOn } from '../support/log-fixture.ts';
 import { type StoreProxy, startStoreProxy } from '../support/store-proxy.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 interface TestPool {
   readonly pool: CommitPool;
@@ -286,6 +279,83 @@ describe('a store that fails', () => {
     await recovered(pool);
     const committed = await pool.add(numbered(2, 50));
     expect(numbersOf(await checkAcknowledged(address, committed))).toEqual([50, 51]);
+  });
+});
+
+describe('an entry that the store can never hold', () => {
+  const role = (name: string): Role => ({
+    role_id: name,
+    name,
+    permissions: ['mcp:invoke'],
+    built_in: false,
+  });
+  const changing = (roles: RoleChange) => [prepared({ companions: { roles } })];
+  const binding = (binding_id: string): RoleBinding => ({
+    binding_id,
+    principal_id: 'agent',
+    role_id: '018f0000-0000-7000-8000-000000000001',
+    scope: { scope_type: 'global', attributes: {} },
+    created_at: '2026-01-01T00:00:00.000Z',
+  });
+  const unwritable: readonly (readonly [string, () => PreparedEvent[]])[] = [
+    ['an id that is no UUID', () => changing({ kind: 'add_role', role: role('my-role') })],
+    [
+      'a text with NUL',
+      () => changing({ kind: 'add_role', role: { ...role('018f0000-0000-7000-8000-00000000000a'), name: 'a\0b' } }),
+    ],
+    [
+      'a name that no index takes',
+      () => changing({ kind: 'put_bindings', bindings: [binding(randomBytes(4_096).toString('hex'))] }),
+    ],
+    ['one row twice', () => changing({ kind: 'put_bindings', bindings: [binding('a'), binding('a')] })],
+    [
+      'a time beyond all times',
+      () => [prepared({ companions: { revokes: { kind: 'id', value: 'a', endsAtSec: Number.MAX_SAFE_INTEGER } } })],
+    ],
+    [
+      'a value that a constraint refuses',
+      () => [prepared({ companions: { revokes: { kind: 'id', value: 'x'.repeat(201) } } })],
+    ],
+    ['an intent that has no such name', () => [prepared({ companions: { closesIntent: "'; --" } })]],
+  ];
+
+  it.each(unwritable)('is refused alone and for ever: %s', async (_, guilty) => {
+    const address = await freshLog();
+    const { pool, failures } = poolOn(address);
+    // A writer that is alone seals ahead after some batches: both ways are tried.
+    for (const from of [0, 10, 20, 30, 40]) {
+      const before = pool.add(numbered(2, from));
+      const refused = codeOf(pool.add([...numbered(1, 99), ...guilty()]));
+      const after = [pool.add(numbered(1, from + 2)), pool.add(numbered(3, from + 3))];
+      expect(await refused).toBe('INTERNAL');
+      const committed = (await Promise.all([before, ...after])).flat();
+      expect(committed.map(({ seq }) => seq)).toEqual(committed.map((_, n) => (committed[0]?.seq ?? 0) + n));
+    }
+    expect(failures).toEqual([]);
+    expect(pool.pending).toBe(0);
+    await pool.ensureWritable();
+    const numbers = [0, 10, 20, 30, 40].flatMap((from) => [0, 1, 2, 3, 4, 5].map((n) => from + n));
+    expect(numbersOf(await checkLog(address))).toEqual(numbers);
+  });
+
+  it('two of them in one batch cost the others nothing', async () => {
+    const address = await freshLog();
+    const { pool, failures } = poolOn(address);
+    const guilty = () => codeOf(pool.add(changing({ kind: 'add_role', role: role('my-role') })));
+    const refused = [guilty()];
+    const others = Array.from({ length: 20 }, (_, n) => pool.add(numbered(1, n)));
+    refused.push(guilty());
+    expect(await Promise.all(refused)).toEqual(['INTERNAL', 'INTERNAL']);
+    expect(numbersOf(await checkAcknowledged(address, (await Promise.all(others)).flat()))).toHaveLength(20);
+    expect(failures).toEqual([]);
+  });
+
+  it('what the tables of the log itself refuse is the fault of no entry', async () => {
+    const address = await freshLog();
+    await query(address.url, 'ALTER TABLE log_writer ADD CHECK (size < 3)');
+    const { pool, failures } = poolOn(address, { commitDeadlineMs: 300, commitRetryMs: 20 });
+    expect(await codeOf(pool.add(numbered(3)))).toBe('AUDIT_UNAVAILABLE');
+    expect(failures).toHaveLength(1);
   });
 });
 

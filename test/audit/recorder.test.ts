@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { createRecorder, type Recorder } from '../../src/audit/recorder.ts';
 import { bounds } from '../../src/config/bounds.ts';
 import { systemClock } from '../../src/core/clock.ts';
@@ -7,19 +7,10 @@ import { createLogWriter } from '../../src/storage/log.ts';
 import { createTelemetry, type Telemetry } from '../../src/telemetry/telemetry.ts';
 import { draft } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  query,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query } from '../support/log-fixture.ts';
 import { startStoreProxy } from '../support/store-proxy.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 function recorderOn(address: { url: string }): { recorder: Recorder; telemetry: Telemetry; logged: () => string } {
   let text = '';

@@ -1,6 +1,6 @@
 /** Records that are dropped: what the log says of it, what is left, and that nothing else is lost. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { fsck } from '../../src/audit/fsck/fsck.ts';
 import { createRecorder } from '../../src/audit/recorder.ts';
 import { pruneBefore, startMaintenance } from '../../src/audit/retention.ts';
@@ -15,11 +15,10 @@ import { createPartitionStore } from '../../src/storage/partitions.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
 import { isIncluded, leafHash } from '../../verifier/index.ts';
 import { numbered, prepared } from '../support/drafts.ts';
-import { cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 import { listeningTelemetry } from '../support/log-signer.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const partition = 65_536;
 const farFuture = 8_640_000_000_000;

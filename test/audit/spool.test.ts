@@ -3,7 +3,7 @@ import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { EventSink } from '../../src/audit/event-sink.ts';
 import { CommitPool } from '../../src/audit/pool.ts';
 import { startSpool } from '../../src/audit/spool.ts';
@@ -19,18 +19,23 @@ import { startCommitCutter } from '../support/commit-cutter.ts';
 import { draft } from '../support/drafts.ts';
 import { eventually } from '../support/gateway.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { cleanUp, dropDatabases, freshLog, later, numbersOf, query } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, numbersOf, query } from '../support/log-fixture.ts';
 import { type StoreProxy, startStoreProxy } from '../support/store-proxy.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 interface Stage {
   readonly address: { url: string };
   readonly folder: string;
   readonly store: StoreProxy;
   /** Another process with the same folder and log. */
-  readonly start: (more?: { store?: (store: SpoolStore) => SpoolStore; bytesMax?: number }) => Promise<Process>;
+  readonly start: (more?: ProcessOptions) => Promise<Process>;
+}
+
+interface ProcessOptions {
+  readonly store?: (store: SpoolStore) => SpoolStore;
+  readonly bytesMax?: number;
+  readonly commitDeadlineMs?: number;
 }
 
 interface Process {
@@ -50,11 +55,7 @@ async function stage(way: (url: string) => string = (url) => url): Promise<Stage
   return { address, folder, store, start: (more = {}) => startProcess(url, folder, more) };
 }
 
-async function startProcess(
-  url: string,
-  path: string,
-  more: { store?: (store: SpoolStore) => SpoolStore; bytesMax?: number },
-): Promise<Process> {
+async function startProcess(url: string, path: string, more: ProcessOptions): Promise<Process> {
   let text = '';
   const destination = new Writable({
     write(chunk, _encoding, done) {
@@ -67,7 +68,7 @@ async function startProcess(
   const pool = new CommitPool({
     writer,
     clock: systemClock,
-    bounds: { ...bounds, commitDeadlineMs: 400, commitResolveMs: 200 },
+    bounds: { ...bounds, commitDeadlineMs: more.commitDeadlineMs ?? 400, commitResolveMs: 200 },
     onCommit: telemetry.batchCommitted,
     onFailure: telemetry.batchFailed,
   });
@@ -108,7 +109,7 @@ async function leftovers(address: { url: string }): Promise<number> {
 describe('while the log can be written', () => {
   it('the spool is not used, and names of groups do not stay', async () => {
     const { address, folder, start } = await stage();
-    const process = await start();
+    const process = await start({ commitDeadlineMs: 20_000 });
     const submitted = await Promise.all([1, 2, 3].map((n) => process.sink.submit([numbered(n)])));
     expect(submitted.map(({ kind }) => kind)).toEqual(['recorded', 'recorded', 'recorded']);
     expect(await readdir(folder)).toEqual([]);
@@ -208,7 +209,7 @@ describe('exactly once', () => {
     const process = await start();
     cutter.arm('reply');
     const first = process.sink.submit([numbered(1), numbered(2)]);
-    await eventually(() => cutter.cuts() === 1);
+    await eventually(() => cutter.commits() === 1);
     await store.cut();
     expect(await first).toEqual({ kind: 'spooled' });
     expect(await process.sink.submit([numbered(3)])).toEqual({ kind: 'spooled' });

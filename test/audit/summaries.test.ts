@@ -1,7 +1,7 @@
 /** What is not recorded one by one is summed up: exactly, in bounded space, and without anybody waiting for it. */
 import { Writable } from 'node:stream';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { createRecorder } from '../../src/audit/recorder.ts';
 import { type Summaries, type SummaryBounds, startSummaries } from '../../src/audit/summaries.ts';
 import { bounds } from '../../src/config/bounds.ts';
@@ -12,12 +12,11 @@ import { createLogWriter } from '../../src/storage/log.ts';
 import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { standingClock } from '../support/authority.ts';
 import { type CheckedRecord, checkLog } from '../support/log-checker.ts';
-import { cleanUp, dropDatabases, freshLog, later } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later } from '../support/log-fixture.ts';
 import { startStoreProxy } from '../support/store-proxy.ts';
 import { describeVectors, vector } from '../support/vectors.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const agent = (id: string, teamId = 'red'): Principal => ({ authMode: 'bearer', id, teamId });
 const read = (principal: Principal, failed = false) => ({ surfaceId: 'events.list' as const, principal, failed });

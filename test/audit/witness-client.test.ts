@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import type { RequestListener, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import { parseCheckpoint } from '../../src/core/checkpoint.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
@@ -16,7 +16,7 @@ import type { StoredCheckpoint } from '../../src/storage/checkpoints.ts';
 import { trust, verifyReceipt } from '../../verifier/index.ts';
 import { numbered } from '../support/drafts.ts';
 import { eventually } from '../support/gateway.ts';
-import { cleanUp, dropDatabases, freshLog, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, query, writerOn } from '../support/log-fixture.ts';
 import {
   freshFolder,
   type Place,
@@ -43,7 +43,6 @@ beforeEach(async () => {
   vkey = key.verifierKeys[0] ?? '';
 });
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 async function append(count: number, to = log): Promise<void> {
   const writer = writerOn(to);

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import type { JsonObject } from '../../src/core/json.ts';
+import { childEnv } from '../support/child-env.ts';
 import { callTool, dumpOf, productionEnv, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { hs256 } from '../support/identity.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
@@ -248,12 +249,9 @@ describe('making a key', () => {
 describe('talos api-keys', () => {
   const talos = (args: readonly string[], secret: string | undefined = admin) =>
     new Promise<{ code: number; out: string; err: string }>((resolve) => {
-      const childEnv = {
-        PATH: process.env['PATH'] ?? '',
-        ...(secret === undefined ? {} : { AUTH_ADMIN_SECRET: secret }),
-      };
+      const env = { ...childEnv, ...(secret === undefined ? {} : { AUTH_ADMIN_SECRET: secret }) };
       const all = [program, 'api-keys', ...args, '--url', gateway.url];
-      execFile(process.execPath, all, { env: childEnv }, (error, out, err) =>
+      execFile(process.execPath, all, { env }, (error, out, err) =>
         resolve({ code: error === null ? 0 : Number(error.code), out, err }),
       );
     });
@@ -267,7 +265,9 @@ describe('talos api-keys', () => {
     expect((await talos(['list'])).out).toContain(id);
     const rotated = await talos(['rotate', id]);
     expect((await read(rotated.out.trim())).status).toBe(200);
-    expect((await talos(['revoke', id])).out).toContain('revoked');
+    expect((await talos(['revoke', id])).out).toMatch(/ {2}revoked since \d{4}-\S+ {2}/);
+    expect((await talos(['list'])).out).toMatch(/ {2}active {2}| {2}active until /);
+    expect((await talos(['list'])).out).not.toContain('revoked until');
     expect((await read(key)).status).toBe(401);
   });
 

@@ -191,9 +191,8 @@ describe('a capability beside the identity', () => {
 
   it('that is wrong denies lists and events as well', async () => {
     const capability = tokenWith({ exp: testNowSec - 61 });
-    const listed = await gateway.send('/v1/mcp/servers', { token: 'anybody', capability });
-    expect(listed.body).toEqual({ servers: [] });
     for (const path of [
+      '/v1/mcp/servers',
       '/v1/mcp/servers/weather/tools',
       '/v1/mcp/servers/weather/tools/echo/schema',
       '/api/events',

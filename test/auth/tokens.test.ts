@@ -25,6 +25,7 @@ beforeAll(async () => {
   gateway = await startTestGateway({
     env: {
       ...productionEnv,
+      TALOS_API_KEY_PEPPER: 'a pepper that only this test knows, long enough',
       TALOS_OIDC_ISSUER: issuer.url,
       TALOS_OIDC_AUDIENCE: 'talos',
       TALOS_OIDC_TEAM_CLAIM: 'org.team',
@@ -78,7 +79,7 @@ describe('POST /admin/v1/auth/token', () => {
     expect(answer.body).toMatchObject({
       token_type: 'Bearer',
       principal: 'broker',
-      permissions: ['audit:read', 'llm:read'],
+      permissions: ['audit.read', 'llm.read'],
       expires_in: 300,
       expires_at: new Date((testNowSec + 300) * 1000).toISOString(),
     });
@@ -114,8 +115,26 @@ describe('POST /admin/v1/auth/token', () => {
     ['too short a time', { permissions: ['audit.read'], ttl_seconds: 59 }, 422],
     ['what is no permission', { permissions: ['Everything!'] }, 400],
     ['the name of nobody', { permissions: ['audit.read'], principal: 'anonymous' }, 400],
+    ['what agents do, by the secret alone', { permissions: ['audit.read', 'mcp.invoke'] }, 400],
+    ['the same of other services', { permissions: ['a2a.invoke'] }, 400],
+    ['the same by a star', { permissions: ['mcp:*'] }, 400],
+    ['the same by what is no key', { permissions: ['mcp.invoke'], data_plane_token: 'anything' }, 400],
   ])('refuses %s', async (_, json, status) => {
     expect((await ask(json)).status).toBe(status);
+  });
+
+  it('gives what agents do to who shows a key that carries it', async () => {
+    const keyWith = async (permissions: string[]) => {
+      const { body } = await gateway.send('/admin/v1/api-keys', { token: secret, json: { name: 'k', permissions } });
+      return String(body['api_key']);
+    };
+    const permissions = ['mcp.invoke', 'audit.read'];
+    const refused = await ask({ permissions, data_plane_token: await keyWith(['events:read']) });
+    expect(refused.body).toMatchObject({ code: 'TALOS_DENIED', details: { denial_reason: 'SCOPE_MISMATCH' } });
+    const { record } = await recordOf(gateway, refused, adminToken());
+    expect(record).toMatchObject({ outcome: 'denied', principal: { principal_id: 'admin-user' } });
+    const given = await ask({ permissions, data_plane_token: await keyWith(['mcp:invoke']) });
+    expect([given.status, given.body['permissions']]).toEqual([200, ['audit.read', 'mcp.invoke']]);
   });
 });
 

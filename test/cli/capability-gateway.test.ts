@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { childEnv } from '../support/child-env.ts';
 import { callTool, productionEnv, startTestGateway, type TestGateway, wallClock } from '../support/gateway.ts';
 import { tokenWith } from '../support/issuer.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
@@ -24,7 +25,7 @@ afterAll(async () => {
 async function talos(args: readonly string[], input = '', env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [program, ...args], {
     stdio: 'pipe',
-    env: { PATH: process.env['PATH'] ?? '', ...env },
+    env: { ...childEnv, ...env },
   });
   child.stdin.on('error', () => undefined);
   child.stdin.end(input);

@@ -14,6 +14,7 @@ import { createLogWriter } from '../../src/storage/log.ts';
 import { createPartitionStore } from '../../src/storage/partitions.ts';
 import { createTileReader } from '../../src/storage/tiles.ts';
 import { createTelemetry } from '../../src/telemetry/telemetry.ts';
+import { childEnv } from '../support/child-env.ts';
 import { numbered, prepared } from '../support/drafts.ts';
 import { startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { query } from '../support/log-fixture.ts';
@@ -44,13 +45,12 @@ afterAll(async () => {
 });
 
 function talos(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  const { PATH = '' } = process.env;
   const database = { DATABASE_URL: gateway.database.url, DEV_MODE: 'true', TALOS_DATA_DIR: folder };
   return new Promise((resolve) => {
     execFile(
       process.execPath,
       [program, ...args],
-      { env: { PATH, ...database, ...env }, cwd: folder },
+      { env: { ...childEnv, ...database, ...env }, cwd: folder },
       (error, out, err) =>
         resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1, out, err }),
     );

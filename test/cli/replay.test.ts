@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { childEnv } from '../support/child-env.ts';
 import { callTool, productionEnv, startTestGateway, type TestGateway, wallClock } from '../support/gateway.ts';
 import { strangeIssuer, tokenWith, trustedIssuer } from '../support/issuer.ts';
 import { sendResult } from '../support/mcp-scripted.ts';
@@ -89,7 +90,7 @@ async function work(principal: string): Promise<void> {
 async function talos(args: readonly string[]) {
   const child = spawn(process.execPath, [program, 'replay', '--url', gateway.url, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '', TALOS_TOKEN: reader },
+    env: { ...childEnv, TALOS_TOKEN: reader },
   });
   const exited = new Promise<number | null>((done) => child.on('close', done));
   const [out, err, code] = await Promise.all([readAll(child.stdout), readAll(child.stderr), exited]);

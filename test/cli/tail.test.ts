@@ -7,6 +7,7 @@ import { text as readAll } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tailLine } from '../../cli/tail-line.ts';
 import type { JsonObject } from '../../src/core/json.ts';
+import { childEnv } from '../support/child-env.ts';
 import { eventually, productionEnv, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { liveToken } from '../support/live-token.ts';
 import { report } from '../support/stream.ts';
@@ -37,7 +38,7 @@ afterAll(async () => {
 function spawnTail(args: readonly string[], env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [program, 'tail', '--url', gateway.url, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '', ...env },
+    env: { ...childEnv, ...env },
   });
   const exited = new Promise<number | null>((done) => child.on('close', done));
   return { child, exited };

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { childEnv } from '../support/child-env.ts';
 import { callTool, eventually, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { type RugPull, startRugPull } from '../support/rug-pull.ts';
 
@@ -36,7 +37,7 @@ afterAll(async () => {
 
 async function talos(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const child = spawn(process.execPath, ['cli/talos.ts', ...args, '--gateway', gateway.url], {
-    env: { PATH: process.env['PATH'], AUTH_ADMIN_SECRET: admin },
+    env: { ...childEnv, AUTH_ADMIN_SECRET: admin },
   });
   const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   return { code, out, err };

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { verifyCommand } from '../../cli/commands/verify.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { leafHash } from '../../src/core/merkle.ts';
@@ -14,7 +14,7 @@ import { generateNoteKey } from '../../src/core/note-key.ts';
 import { encodeEntryBundle, parseTilePath } from '../../src/core/tile.ts';
 import { eventually, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { tokenWith } from '../support/issuer.ts';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
+import { createTestDatabase, type TestDatabase, testServerUrl } from '../support/postgres.ts';
 import { logKey, logSigner, makeRecords, makeWitness, TestLog } from '../verifier/log.ts';
 
 const stranger = generateNoteKey('gateway.example/log').vkey;
@@ -175,7 +175,7 @@ describe('a running gateway', () => {
   async function copyOf(of: TestDatabase): Promise<TestDatabase> {
     const copy = await createTestDatabase();
     const name = (url: string) => /\/(test_[0-9a-f]+)$/.exec(url)?.[1] ?? '';
-    const client = new pg.Client({ connectionString: inject('testPostgresUrl') });
+    const client = new pg.Client({ connectionString: testServerUrl() });
     await client.connect();
     await client.query(`DROP DATABASE ${name(copy.url)}`);
     await client.query(`CREATE DATABASE ${name(copy.url)} TEMPLATE ${name(of.url)}`);

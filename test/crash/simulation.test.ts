@@ -3,7 +3,9 @@
  * commit, after it, or goes silent, in any order. A failing seed fails again, step by step. `TALOS_SIMULATION_SEEDS` says
  * how many worlds there are.
  */
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { syncBuiltinESMExports } from 'node:module';
+import timers from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CommitPool, type PoolBounds } from '../../src/audit/pool.ts';
 import { bounds } from '../../src/config/bounds.ts';
 import type { CommittedEvent, PreparedEvent } from '../../src/core/audit-event.ts';
@@ -12,10 +14,15 @@ import type { LogWriter } from '../../src/storage/log.ts';
 import { numbered } from '../support/drafts.ts';
 
 // Of the timers that a pool waits by, these are not among those that can be faked.
-vi.mock('node:timers/promises', () => ({
-  setTimeout: (ms: number) => new Promise((resolve) => setTimeout(resolve, ms)),
-  setImmediate: () => new Promise((resolve) => setImmediate(resolve)),
-}));
+beforeAll(() => {
+  vi.spyOn(timers, 'setTimeout').mockImplementation((ms) => new Promise((resolve) => setTimeout(resolve, ms)));
+  vi.spyOn(timers, 'setImmediate').mockImplementation(() => new Promise((resolve) => setImmediate(resolve)));
+  syncBuiltinESMExports();
+});
+afterAll(() => {
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
+});
 
 const seeds = Number(process.env['TALOS_SIMULATION_SEEDS'] ?? 2_000);
 

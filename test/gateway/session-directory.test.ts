@@ -1,6 +1,6 @@
 /** Where gateways on one database find the MCP sessions of each other: real directories on a real database. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import { mintSessionId } from '../../src/core/gateway-key.ts';
 import { createSessionDirectory } from '../../src/gateway/native/session-directory.ts';
@@ -8,10 +8,9 @@ import { openReadPool } from '../../src/storage/db.ts';
 import { readGatewayKey } from '../../src/storage/gateway-key.ts';
 import { createMcpSessionStore, type McpSessionStore } from '../../src/storage/mcp-sessions.ts';
 import { createTelemetry } from '../../src/telemetry/telemetry.ts';
-import { cleanUp, dropDatabases, freshLog, later, query } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const { log } = createTelemetry({ level: 'silent' });
 

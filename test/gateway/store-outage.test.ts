@@ -129,11 +129,13 @@ describe.concurrent('while the store is gone', () => {
     expectUnavailable(answer);
   });
 
-  it('lists of tools, which need no record, still answer', async (context) => {
+  it('lists of tools, which need no record, still answer, and those that need one are not empty', async (context) => {
     const { gateway, store } = await stage(context);
     await store.cut();
     const answer = await gateway.send('/v1/mcp/servers/tested/tools', { token: 'anybody' });
     expect(answer.status).toBe(200);
+    const { body } = await gateway.send('/mcp', { json: { jsonrpc: '2.0', id: 1, method: 'resources/list' } });
+    expect(body['error']).toMatchObject({ data: { code: 'AUDIT_UNAVAILABLE', retryable: true } });
   });
 });
 

@@ -19,6 +19,7 @@ import {
 } from '../support/gateway.ts';
 import { tokenWith } from '../support/issuer.ts';
 import { checkLog } from '../support/log-checker.ts';
+import { ask, request } from '../support/native-client.ts';
 import { type RugPull, startRugPull } from '../support/rug-pull.ts';
 
 const admin = productionEnv.AUTH_ADMIN_SECRET;
@@ -129,6 +130,22 @@ async function expectDenied(answer: Answer, detail: string): Promise<void> {
     detail,
   ]);
 }
+
+describe('a call by MCP that a human has to approve', () => {
+  it('waits for as long as its client prefers', async () => {
+    const message = request('tools/call', { name: 'pay', arguments: { n: 'native' } }, 'pay');
+    const to = { path: '/mcp/bank', token: caller, message };
+    const impatient = await ask(first.url, { ...to, headers: { prefer: 'wait=0' } });
+    const pending = (await impatient.answer('pay'))['error'] as JsonObject;
+    expect(pending).toMatchObject({ data: { code: 'APPROVAL_PENDING' } });
+    const waiting = ask(first.url, { ...to, headers: { prefer: 'wait=60' } });
+    await eventually(async () => (await list('state=pending')).some(({ tool_name: tool }) => tool === 'pay'));
+    const { approval_id: id } = pending['data'] as JsonObject;
+    expect((await decide('approve', id)).status).toBe(200);
+    expect(await (await waiting).answer('pay')).toHaveProperty('result');
+    expect(reached('native')).toBe(1);
+  });
+});
 
 describe('a call that a human has to approve', () => {
   it('is not made, is asked for once however often it is repeated, and is on record', async () => {
@@ -420,7 +437,7 @@ describe('whoever decides', () => {
     for (const verb of ['approve', 'deny'] as const) {
       const own = await decide(verb, id, { as: selfish });
       expect([own.status, own.body['code']]).toEqual([403, 'TALOS_DENIED']);
-      expect((await recordOf(first, own, reader)).record['outcome']).toBe('failure');
+      expect((await recordOf(first, own, reader)).record['outcome']).toBe('denied');
     }
     expect((await look(id)).body['state']).toBe('pending');
   });

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { canary, known, leaksIn, plantedTexts } from '../support/canaries.ts';
+import { canary, forgetPlanted, known, leaksIn, plantedTexts } from '../support/canaries.ts';
 import {
   type Answer,
   callTool,
@@ -83,6 +83,7 @@ ${servers.join('\n')}
   });
 });
 
+afterAll(forgetPlanted);
 afterAll(async () => {
   await store.restore();
   await gateway?.stop();

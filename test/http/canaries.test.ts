@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { type Surface, surfaces } from '../../src/core/surfaces.ts';
 import { type AuditService, startAuditService } from '../support/audit-service.ts';
-import { canary, known, leaksIn, plantedCount, plantedTexts } from '../support/canaries.ts';
+import { canary, forgetPlanted, known, leaksIn, plantedCount, plantedTexts } from '../support/canaries.ts';
 import {
   type Answer,
   callTool,
@@ -108,6 +108,7 @@ async function filesOf(name: string): Promise<[string, string][]> {
   return await Promise.all(paths.map(async (path) => [path, await read(path)] as [string, string]));
 }
 
+afterAll(forgetPlanted);
 afterAll(async () => {
   await gateway?.stop();
   await target?.close();

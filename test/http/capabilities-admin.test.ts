@@ -14,7 +14,8 @@ import {
   type TestGateway,
   wallClock,
 } from '../support/gateway.ts';
-import { goodClaims, jwsOf, tokenWith, trustedIssuer } from '../support/issuer.ts';
+import { hs256 } from '../support/identity.ts';
+import { goodClaims, jwsOf, testNowSec, tokenWith, trustedIssuer } from '../support/issuer.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 import { wrongTokens } from '../support/wrong-tokens.ts';
 
@@ -114,6 +115,22 @@ describe('granting', () => {
     expect((await call(token)).status).toBe(200);
   });
 
+  it.each<[string, string, object, number, string]>([
+    ['capabilities', 'what is no scope', { ...grantBody, scope: 'git' }, 400, 'failure'],
+    ['capabilities', 'what they may not do themselves', grantBody, 403, 'denied'],
+    ['capabilities/revoke', 'what is no token', { token: 'nonsense' }, 400, 'failure'],
+    ['capabilities/revoke', 'an id with a line end', { id: 'a\nb' }, 400, 'failure'],
+  ])('%s: that %s was refused is on record', async (path, _, json, status, outcome) => {
+    const granter = hs256({ sub: 'granter', exp: testNowSec + 600, permissions: ['capabilities:write'] }, token);
+    const answer = await admin(path, json as never, { token: granter });
+    expect([answer.status, answer.text]).toEqual([status, answer.text]);
+    const { record, meta } = await recordOf(gateway, answer, tokenWith({ scope: 'tool:gateway' }));
+    expect(record).toMatchObject({ outcome, principal: { principal_id: 'granter' } });
+    if (status !== 403) return;
+    expect(answer.body).toMatchObject({ details: { denial_reason: 'SCOPE_MISMATCH' } });
+    expect(meta).toMatchObject({ denial_reason: 'SCOPE_MISMATCH', denial_detail: 'escalation' });
+  });
+
   it('is not for a gateway without a key', async () => {
     const answer = await second.send('/admin/v1/capabilities', { token, json: grantBody });
     expect([answer.status, answer.body['code']]).toEqual([501, 'ISSUER_NOT_CONFIGURED']);
@@ -129,6 +146,30 @@ describe('granting', () => {
     const answer = await admin(path, bodies[path] as never, { token: agent });
     expect([answer.status, answer.body['code']]).toEqual([403, 'TALOS_DENIED']);
     expect((await gateway.send(`/admin/v1/${path}`, { json: bodies[path] as never })).status).toBe(401);
+  });
+});
+
+describe('the list of servers', () => {
+  const list = (capability: string, headers = {}) =>
+    gateway.send('/v1/mcp/servers', {
+      token: tokenWith({ scope: 'tool:tested' }),
+      headers: { 'x-talos-capability': capability, ...headers },
+    });
+
+  it('is refused with the reason to a capability that does not count, and empty for one that grants none', async () => {
+    const revoked = await granted({ subject: 'lister' });
+    await admin('capabilities/revoke', { token: revoked.token });
+    for (const [capability, reason] of [
+      ['nonsense', 'SIGNATURE_INVALID'],
+      [tokenWith({ scope: 'tool:tested', iat: testNowSec - 7_200, exp: testNowSec - 3_600 }), 'EXPIRED'],
+      [revoked.token, 'REVOKED'],
+    ] as const) {
+      const answer = await list(capability);
+      expect([reason, answer.status, answer.body['details']]).toEqual([reason, 403, { denial_reason: reason }]);
+    }
+    const { status, body } = await list(tokenWith({ scope: 'tool:elsewhere' }));
+    expect([status, body['servers']]).toEqual([200, []]);
+    expect((await list(tokenWith({ scope: 'tool:tested' }))).body['servers']).toHaveLength(1);
   });
 });
 
@@ -264,6 +305,68 @@ describe('why not?', () => {
     const answer = await explain(body);
     expect(answer.body).toMatchObject({ decision: 'deny', denial });
     expect(answer.body['remedies']).toHaveLength(1);
+  });
+
+  it('says of a link that was revoked since when, by whom and why', async () => {
+    const root = rootToken({ scope: 'tool:tested', constraints: { max_calls: 99 } });
+    const capability = childToken(holders[0], [root], { scope: 'tool:tested', constraints: { read_only: true } });
+    const revoked = await admin('capabilities/revoke', { token: root, reason: 'lost laptop' });
+    const { body } = await explain({ capability });
+    expect(body).toMatchObject({
+      decision: 'deny',
+      denial: { denial_reason: 'REVOKED' },
+      links: [
+        {
+          issuer: trustedIssuer.did,
+          covers_call: true,
+          faults: [
+            {
+              denial_reason: 'REVOKED',
+              message: expect.stringMatching(/^It was revoked at 20.*Z by admin-user: lost laptop$/),
+              audit_ref: revoked.body['audit_ref'],
+            },
+          ],
+        },
+        { issuer: holders[0].did, constraints: [{ name: 'read_only', holds: false }], faults: [] },
+      ],
+    });
+    expect(body['remedies']).toEqual(['a new capability; a revocation cannot be taken back']);
+    const { body: listed } = await admin('capabilities/revocations?limit=1');
+    expect(listed).toMatchObject({ revocations: [{ revoked_by: 'admin-user', reason: 'lost laptop' }] });
+  });
+
+  it.each<[string, () => string, object]>([
+    [
+      'that has expired',
+      () => tokenWith({ scope: 'tool:tested', iat: testNowSec - 7_200, exp: testNowSec - 3_600 }),
+      { denial_reason: 'EXPIRED', message: expect.stringMatching(/^It expired at 20.*Z\.$/) },
+    ],
+    [
+      'that does not count yet',
+      () => tokenWith({ scope: 'tool:tested', constraints: { nbf: testNowSec + 600 } }),
+      { denial_reason: 'SCOPE_MISMATCH', denial_detail: 'not_yet_valid' },
+    ],
+    [
+      'of an issuer that is not trusted',
+      () => childToken(holders[1], [], { scope: 'tool:tested' }),
+      {
+        denial_reason: 'SIGNATURE_INVALID',
+        denial_detail: 'issuer_untrusted',
+        message: expect.stringContaining('did:'),
+      },
+    ],
+    [
+      'that its issuer did not sign',
+      () => {
+        const [head, body] = jwsOf(goodClaims({ scope: 'tool:tested' })).split('.');
+        const [, , other] = jwsOf(goodClaims({ scope: 'tool:other' })).split('.');
+        return `${head}.${body}.${other}`;
+      },
+      { denial_reason: 'SIGNATURE_INVALID', denial_detail: 'signature_wrong' },
+    ],
+  ])('names the link of a capability %s', async (_, capability, fault) => {
+    const { body } = await explain({ capability: capability() });
+    expect(body).toMatchObject({ decision: 'deny', links: [{ covers_call: true, faults: [fault] }] });
   });
 
   it('takes a proof of possession as given', async () => {

@@ -44,6 +44,38 @@ function expectSafetyHeaders(headers: Readonly<Record<string, string>>) {
   expect(headers['x-request-id']).toMatch(/^\S+$/);
 }
 
+describe('a name with NUL', () => {
+  it.each<[string, string]>([
+    ['DELETE', '/admin/v1/secrets/a%00b'],
+    ['DELETE', '/admin/v1/rbac/roles/a%00b'],
+    ['DELETE', '/admin/v1/rbac/bindings/a%00b'],
+    ['DELETE', '/admin/v1/api-keys/a%00b'],
+    ['GET', '/admin/v1/secrets/rotation-status/a%00b'],
+    ['GET', '/admin/v1/approvals/a%00b'],
+    ['DELETE', '/admin/v1/mcp/servers/a%00b'],
+    ['GET', '/admin/v1/mcp/pins/a%00b/c'],
+    ['DELETE', '/v1/mcp/servers/a%00b/connection'],
+    ['GET', '/v1/mcp/servers/a%00b/tools'],
+    ['GET', '/v1/mcp/servers/tested/tools/a%00b/schema'],
+    ['GET', '/mcp/a%00b/sse'],
+    ['GET', '/api/events/a%00b'],
+    ['GET', '/proof/a%00b'],
+  ])('names nothing: %s %s', async (method, path) => {
+    const answer = await gateway.send(path, {
+      token: 'x',
+      method,
+      headers: { accept: 'text/event-stream, application/json' },
+    });
+    expect([answer.status, answer.text]).toEqual([expect.toBeOneOf([400, 404]), answer.text]);
+    expect(answer.body).toMatchObject({ retryable: false });
+  });
+
+  it('costs a call to such a tool no more than that', async () => {
+    const answer = await gateway.send('/v1/mcp/servers/tested/tools/a%00b:call', { token: 'x', json: { input: {} } });
+    expect([answer.status, answer.body['retryable']]).toEqual([404, false]);
+  });
+});
+
 describe('paths and methods', () => {
   it.each([
     '/',

@@ -163,10 +163,28 @@ describe('a caller', () => {
     expect(answers.map(({ status }) => status)).toEqual([404, 404, 429, 429]);
     expect(answers[2]?.body).toMatchObject({ code: 'RATE_LIMITED', details: { limit: 'server' } });
     expect(answers[2]?.headers.get('retry-after')).toBe('3600');
+    expect(answers[2]?.headers.get('x-ratelimit-limit')).toBe('2');
+    expect(answers[2]?.headers.get('x-ratelimit-remaining')).toBe('0');
+    expect(answers[2]?.headers.get('ratelimit-policy')).toMatch(/^"ip";[^ ]*, "key";[^ ]*, "server";q=2;w=\d+$/);
+    expect(answers[2]?.headers.get('ratelimit')).toMatch(/^"ip";[^ ]*, "key";[^ ]*, "server";r=0;t=\d+$/);
     const ref = answers[2]?.headers.get('x-talos-audit-ref');
     const { body } = await proxied.send(`/api/events/${ref}`, from(newAddress()));
     expect(body['item']).toMatchObject({ outcome: 'ERROR', meta: { error: 'RATE_LIMITED', tool_name: 'any' } });
   });
+});
+
+it('a capability that is used too often says which of its limits refused', async () => {
+  const token = tokenWith({
+    sub: 'did:talos:often',
+    scope: 'tool:gateway/method:events.read',
+    constraints: { rate_limit: '1/hour' },
+  });
+  const answers = [];
+  for (let n = 0; n < 2; n++) answers.push(await proxied.send('/api/events?limit=1', { ...from(newAddress()), token }));
+  expect(answers.map(({ status }) => status)).toEqual([200, 429]);
+  expect(answers[1]?.body).toMatchObject({ details: { limit: 'capability' } });
+  expect(answers[1]?.headers.get('x-ratelimit-limit')).toBe('1');
+  expect(answers[1]?.headers.get('ratelimit')).toMatch(/^"ip";.*, "key";.*, "capability";r=0;t=3600$/);
 });
 
 it('tells how many it admitted and refused, and of nobody in particular', async () => {

@@ -44,7 +44,19 @@ const routed = Object.keys(surfaces)
  * everybody who is known; `token` for the admin secret alone; `list` shows everybody who is known what they may see;
  * `socket` judges what comes after the upgrade.
  */
-type Gate = 'public' | 'events' | 'submit' | 'chat' | 'bearer' | 'list' | 'mcp' | 'admin' | 'self' | 'token' | 'socket';
+type Gate =
+  | 'public'
+  | 'events'
+  | 'submit'
+  | 'chat'
+  | 'bearer'
+  | 'list'
+  | 'servers'
+  | 'mcp'
+  | 'admin'
+  | 'self'
+  | 'token'
+  | 'socket';
 
 interface Expected {
   readonly gate: Gate;
@@ -164,7 +176,7 @@ const expected: Record<string, Expected> = {
   'admin.mcp.approvals.approve': { ...admin, at: { approval_id: anId }, status: 404, json: () => ({}) },
   'admin.mcp.approvals.deny': { ...admin, at: { approval_id: anId }, status: 404, json: () => ({}) },
   'admin.mcp.servers.test': { ...admin, at: { server_id: 'nobody' }, status: 404 },
-  'mcp.servers.list': { gate: 'list', legacy: detail },
+  'mcp.servers.list': { gate: 'servers', legacy: detail },
   'mcp.tools.list': { gate: 'bearer', at: { server_id: 'tested' }, legacy: detail },
   'mcp.tools.schema': { gate: 'bearer', at: { server_id: 'tested', tool_name: 'echo' }, legacy: detail },
   'mcp.tools.call': {
@@ -177,6 +189,8 @@ const expected: Record<string, Expected> = {
   'mcp.connections.start': { gate: 'bearer', at: { server_id: 'tested' }, status: 400, legacy: detail },
   'mcp.connections.get': { gate: 'bearer', at: { server_id: 'tested' }, status: 400, legacy: detail },
   'mcp.connections.delete': { gate: 'bearer', at: { server_id: 'tested' }, status: 404, legacy: detail },
+  // Without an address of its own the gateway says nothing of itself as a client.
+  'mcp.connections.client': { ...open, at: { server_id: 'tested' }, status: 404 },
   'mcp.connections.arrive': { ...open, at: { server_id: 'tested' }, status: 400 },
   'mcp.connections.finish': { ...open, at: { server_id: 'tested' }, status: 400 },
   'mcp.tools.chat': {
@@ -500,6 +514,16 @@ const verdicts: Readonly<Record<Exclude<Gate, 'public'>, Readonly<Record<Verdict
     right: undefined,
     secret: invalid,
   },
+  servers: {
+    stranger: missing,
+    scheme,
+    invalid,
+    spoilt,
+    unbound: undefined,
+    powerless: undefined,
+    right: undefined,
+    secret: invalid,
+  },
   mcp: {
     stranger: missing,
     scheme,
@@ -587,7 +611,9 @@ async function send(id: SurfaceId, headersFor: Credential['headers'], method?: s
   const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
   if (isStream) await response.body?.cancel();
   const text = isStream ? '' : await response.text();
-  const body = text.startsWith('{') ? (JSON.parse(text) as JsonObject) : {};
+  // A tile may begin with any byte.
+  const isObject = text.startsWith('{') && response.headers.get('content-type')?.includes('json') === true;
+  const body = isObject ? (JSON.parse(text) as JsonObject) : {};
   return { status: response.status, headers: response.headers, body, text };
 }
 

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
+import { childEnv } from '../support/child-env.ts';
 import {
   type Answer,
   callTool,
@@ -58,7 +59,12 @@ beforeAll(async () => {
   };
   const servers = { fixed: upstream.url };
   first = await startTestGateway({ env, servers, clock: wallClock() });
-  second = await startTestGateway({ env, servers, clock: wallClock(), databaseUrl: () => first.database.url });
+  second = await startTestGateway({
+    env: { ...env, TALOS_MANAGED_STDIO_SERVERS: 'true' },
+    servers,
+    clock: wallClock(),
+    databaseUrl: () => first.database.url,
+  });
 });
 
 afterAll(async () => {
@@ -137,6 +143,32 @@ describe('a server that is added', () => {
     expect(await ids()).toEqual(['fixed']);
   });
 
+  it('may have its address and tags in the other spelling', async () => {
+    const tags = { team: 'a', tier: 2, beta: true, plain: '' };
+    const added = await add('spelled', { url: null, endpoint: upstream.url, tags, transport: 'http' });
+    expect(added.status).toBe(400);
+    const { url: _, ...entry } = { id: 'spelled', url: '', transport: 'jsonrpc', allow_private: true };
+    const spelled = await ask('', { ...entry, endpoint: upstream.url, tags });
+    expect(spelled.body).toMatchObject({ url: upstream.url, tags: ['team=a', 'tier=2', 'beta', 'plain'] });
+    expect(await statusOf('spelled', first)).toBe(200);
+    const moved = await change('spelled', { endpoint: `${upstream.url}elsewhere`, tags: {} });
+    expect(moved.body).toMatchObject({ url: `${upstream.url}elsewhere`, tags: [] });
+    await remove('spelled');
+  });
+
+  it('is shown with the program that it is', async () => {
+    const args = ['-e', '0', '--', 'an argument'];
+    const program = { id: 'program', transport: 'stdio', command: process.execPath, args, cwd: folder };
+    const added = await ask('', program, undefined, admin, second);
+    expect(added.body).toMatchObject({ command: process.execPath, args, cwd: folder });
+    expect((await ask('/program', undefined, undefined, admin, second)).body).toMatchObject({ args, cwd: folder });
+    expect((await change('program', { args: null, cwd: null })).status).toBe(400);
+    const bare = await ask('/program', { args: null, cwd: null }, 'PATCH', admin, second);
+    expect([bare.body['args'], bare.body['cwd']]).toEqual([[], undefined]);
+    expect((await ask('/fixed')).body).not.toHaveProperty('args');
+    await remove('program');
+  });
+
   it('finishes the calls that it works on when it is removed', async () => {
     await add('leaving');
     const running = call('leaving', first, 'slow');
@@ -183,6 +215,10 @@ describe('what is refused', () => {
     ['a reserved id', 'gateway', {}, 'reserved'],
     ['an id with the separator', 'a__b', {}, 'must be 1 to 63'],
     ['an unknown key', 'x', { publicOnly: false }, 'not a key of a server'],
+    ['two addresses', 'x', { endpoint: 'https://example.com/' }, '"endpoint" is not a key of a server'],
+    ['a tag that is a map', 'x', { tags: { team: { a: 'b' } } }, 'tags must be'],
+    ['a tag that is false', 'x', { tags: { team: false } }, 'tags must be'],
+    ['a transport that is none here', 'x', { transport: 'talos_tunnel' }, 'transport must be one of'],
     ['a header of ours', 'x', { headers: { host: 'x', 'mcp-session-id': secretRef('a') } }, 'set by the gateway'],
     ['a wrong flag', 'x', { allow_private: 'yes' }, 'true or false'],
     ['too much', 'x', { tags: Array.from({ length: 900 }, (_, at) => `a tag of many ${at}`) }, 'too much'],
@@ -334,7 +370,7 @@ describe('a server that is down', () => {
 describe('talos servers', () => {
   async function talos(...args: string[]): Promise<{ code: number; out: string; err: string }> {
     const child = spawn(process.execPath, ['cli/talos.ts', 'servers', ...args, '--gateway', first.url], {
-      env: { PATH: process.env['PATH'], AUTH_ADMIN_SECRET: admin },
+      env: { ...childEnv, AUTH_ADMIN_SECRET: admin },
     });
     const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
     return { code, out, err };
@@ -364,7 +400,7 @@ describe('talos servers', () => {
     [['add', 'x', '--url', 'http://127.0.0.1/'], 'allow_private'],
     [['add', 'x', '--url', 'https://example.com/', '--header', 'authorization'], '--header takes a name'],
     [['add', 'x', '--url', 'https://example.com/', '--auth', 'oauth'], '--auth takes a JSON object'],
-    [['add', 'x', '--url', 'https://example.com/', '--auth', '{"type":"oauth"}'], 'needs a type and a client_id'],
+    [['add', 'x', '--url', 'https://example.com/', '--auth', '{"type":"token_exchange"}'], 'needs a client_id'],
     [['change', 'fixed', '--timeout', '9s'], 'change it there'],
     [['change', 'fixed'], 'Say what to change'],
     [['remove', 'nobody'], 'SERVER_NOT_FOUND'],

@@ -18,6 +18,7 @@ import {
 } from '../support/gateway.ts';
 import { tokenWith } from '../support/issuer.ts';
 import { checkLog } from '../support/log-checker.ts';
+import { ask, type EventStream, initialize, stateless } from '../support/native-client.ts';
 import { firstSeen, type RugPull, startRugPull } from '../support/rug-pull.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -33,6 +34,11 @@ const names = [
   'late',
   'schema',
   'explained',
+  'heard',
+  'drift',
+  'shown',
+  'anew',
+  'over',
 ];
 const admin = productionEnv.AUTH_ADMIN_SECRET;
 const token = tokenWith({ scope: 'tool:*' });
@@ -43,13 +49,14 @@ let folder: string;
 let upstream: RugPull;
 let first: TestGateway;
 let second: TestGateway;
+const firstClock = { ...wallClock(), laterMs: 0, monotonic: () => performance.now() + firstClock.laterMs };
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'talos-pins-'));
   upstream = await startRugPull(names);
   const env = { ...productionEnv, TALOS_LOG_KEY_FILE: join(folder, 'log.key') };
   const file = `servers:\n  tested: { url: ${upstream.url} }\n  recorded: { url: ${upstream.url}, pins: record }\n`;
-  first = await startTestGateway({ env, file, clock: wallClock() });
+  first = await startTestGateway({ env, file, clock: firstClock });
   second = await startTestGateway({ env, file, clock: wallClock(), databaseUrl: () => first.database.url });
   await eventually(async () => Number((await pins('server_id=recorded')).body['total']) === names.length + 1);
   await eventually(async () => Number((await pins('server_id=tested')).body['total']) === names.length + 1);
@@ -80,7 +87,7 @@ async function descriptionOf(tool: string, gateway = first): Promise<unknown> {
   return (await listed(gateway)).find(({ name }) => name === tool)?.['description'];
 }
 
-const heldHash = async (tool: string) => (await look(tool)).body['held_hash'];
+const heldHash = async (tool: string, gateway = first) => (await look(tool, gateway)).body['held_hash'];
 
 /** The records of a surface about a tool, oldest first. */
 async function recordsOf(surface: string, tool?: string): Promise<{ record: JsonObject; meta: JsonObject }[]> {
@@ -240,6 +247,32 @@ describe('a tool whose description changes after it was seen', () => {
     expect((await call('refused')).status).toBe(200);
   });
 
+  it.each(['approve', 'reject'] as const)('tells clients of every gateway that it is another one: %s', async (verb) => {
+    const session = await initialize(first.url, { path: '/mcp/tested', token });
+    const elsewhere = await initialize(second.url, { path: '/mcp', token });
+    const listening = stateless('subscriptions/listen', { notifications: { toolsListChanged: true } });
+    const outside = { path: '/mcp/recorded', token };
+    const streams = await Promise.all([
+      ask(first.url, session),
+      ask(second.url, elsewhere),
+      ...[first, second].map(({ url }) => ask(url, { path: '/mcp/tested', token, ...listening })),
+    ]);
+    const unconcerned = await ask(first.url, { ...outside, ...listening });
+    for (const stream of [...streams.slice(2), unconcerned])
+      await stream.said('notifications/subscriptions/acknowledged');
+    await change('heard', { description: `Before the operator can ${verb} it.` });
+    expect((await call('heard')).status).toBe(403);
+    const changes = ({ events }: EventStream) =>
+      events.filter(({ message }) => message['method'] === listChanged).length;
+    const before = streams.map(changes);
+    expect((await decide(verb, 'heard', await heldHash('heard'))).status).toBe(200);
+    const heard = () => streams.every((stream, at) => changes(stream) > (before[at] ?? 0));
+    await expect.poll(heard, { timeout: 20_000 }).toBe(true);
+    expect(changes(unconcerned)).toBe(0);
+    for (const stream of [...streams, unconcerned]) stream.cut();
+  });
+  const listChanged = 'notifications/tools/list_changed';
+
   it('is held for a changed schema as for a changed text, before arguments are judged', async () => {
     const inputSchema = { type: 'object', properties: { secret: { type: 'string' } }, required: ['secret'] };
     await change('schema', { inputSchema });
@@ -261,6 +294,77 @@ describe('a tool whose description changes after it was seen', () => {
       },
     });
     expect(body['remedies']).toEqual([expect.stringContaining('talos pins approve')]);
+  });
+});
+
+describe('a gateway whose list is older than a decision', () => {
+  it.each(['drift', 'shown'])('takes the approved definition at once, and holds nothing: %s', async (tool) => {
+    expect((await call(tool)).status).toBe(200);
+    await change(tool, poison, second);
+    expectHeld(await call(tool, second), tool);
+    expect((await decide('approve', tool, await heldHash(tool, second))).status).toBe(200);
+    if (tool === 'shown') expect(await descriptionOf(tool)).toBe(poison.description);
+    expect((await call(tool)).status).toBe(200);
+    expect(await descriptionOf(tool)).toBe(poison.description);
+    expect((await look(tool)).body['state']).toBe('pinned');
+    expect((await recordsOf('mcp.pins.hold', tool)).length).toBe(1);
+  });
+
+  it('does the same when it hears of the decision only', async () => {
+    const before = (await recordsOf('mcp.pins.hold', 'drift')).length;
+    upstream.define('drift', { description: 'Yet another one.' });
+    await change('drift', {});
+    expectHeld(await call('drift'), 'drift');
+    expect((await call('drift', second)).status).toBe(200);
+    const hash = await heldHash('drift');
+    expect((await decide('approve', 'drift', hash)).status).toBe(200);
+    await eventually(async () => (await look('drift', second)).body['definition_hash'] === hash);
+    expect((await call('drift', second)).status).toBe(200);
+    expect((await recordsOf('mcp.pins.hold', 'drift')).length).toBe(before + 1);
+  });
+
+  it('pins what the server has now when the pin was forgotten', async () => {
+    expect((await call('anew')).status).toBe(200);
+    upstream.define('anew', poison);
+    expect((await first.send(`${base}/tested/anew`, { token: admin, method: 'DELETE' })).status).toBe(200);
+    expect((await call('anew')).status).toBe(200);
+    expect((await look('anew')).body['definition_hash']).toBe(definitionHash({ ...firstSeen('anew'), ...poison }));
+  });
+
+  it('holds what the server changes after the decision', async () => {
+    await change('anew', { description: 'After it was forgotten.' });
+    expectHeld(await call('anew'), 'anew');
+  });
+});
+
+describe('a definition that a server took back', () => {
+  it('is held no more after a while, on record', async () => {
+    await change('over');
+    expectHeld(await call('over'), 'over');
+    const hash = await heldHash('over');
+    await change('over', firstSeen('over'));
+    expect((await call('over')).status).toBe(200);
+    expect((await look('over')).body['state']).toBe('held');
+    firstClock.laterMs += 600_000;
+    await eventually(
+      async () => (await call('over')).status === 200 && (await look('over')).body['state'] === 'pinned',
+    );
+    const released = await recordsOf('mcp.pins.release', 'over');
+    expect(released.map(({ meta }) => [meta['definition_hash'], meta['pinned_hash']])).toEqual([
+      [hash, definitionHash(firstSeen('over'))],
+    ]);
+    expect(await recordsOf('mcp.pins.approve', 'over')).toEqual([]);
+  });
+
+  it('stays on the list when it was rejected', async () => {
+    await change('over');
+    await call('over');
+    expect((await decide('reject', 'over', await heldHash('over'))).status).toBe(200);
+    await change('over', firstSeen('over'));
+    firstClock.laterMs += 600_000;
+    expect((await call('over')).status).toBe(200);
+    expect((await call('over')).status).toBe(200);
+    expect((await look('over')).body['state']).toBe('rejected');
   });
 });
 

@@ -8,12 +8,14 @@ import {
   type Answer,
   callTool,
   productionEnv,
+  recordOf,
   startTestGateway,
   type TestGateway,
   wallClock,
 } from '../support/gateway.ts';
 import { tokenWith } from '../support/issuer.ts';
 import { checkLog } from '../support/log-checker.ts';
+import { query } from '../support/log-fixture.ts';
 import { echo, startUpstream, type Upstream } from '../support/upstream.ts';
 
 const admin = productionEnv.AUTH_ADMIN_SECRET;
@@ -64,6 +66,8 @@ async function bind(principal: string, role: string, scope: JsonValue = 'global'
   expect([answer.status, answer.text]).toEqual([200, answer.text]);
 }
 
+/** Sees the events of all teams. */
+const auditorToken = () => keyOf('auditor-of-all', 'red', ['events:read:all']);
 const unbind = (principal: string) =>
   ask(`/admin/v1/rbac/bindings/${encodeURIComponent(principal)}`, admin, undefined, 'DELETE');
 const call = async (token: string, tool = 'echo') => (await callTool(gateway, tool, {}, { token })).status;
@@ -205,6 +209,31 @@ describe('the routes of the administration', () => {
     expect((await gateway.send('/admin/v1/me')).status).toBe(401);
   });
 
+  it('tell the user of development that they may do everything, unless capabilities are demanded', async () => {
+    const { url } = gateway.database;
+    for (const demanded of ['false', 'true']) {
+      const relaxed = await startTestGateway({
+        env: {
+          TALOS_RATE_LIMIT: 'false',
+          TALOS_REQUIRE_CAPABILITY: demanded,
+          TALOS_LOG_KEY_FILE: env.TALOS_LOG_KEY_FILE,
+        },
+        clock: wallClock(),
+        databaseUrl: () => url,
+      });
+      try {
+        const permissions = demanded === 'false' ? ['*:*'] : [];
+        const roles = demanded === 'false' ? ['admin', 'operator'] : [];
+        expect((await relaxed.send('/admin/v1/me', { token: 'anything' })).body).toMatchObject({
+          id: 'dev-user',
+          ...{ roles, permissions, effective_permissions: permissions },
+        });
+      } finally {
+        await relaxed.stop();
+      }
+    }
+  });
+
   it('tell how the gateway does', async () => {
     const { status, body } = await ask('/admin/v1/gateway/status', admin);
     expect([status, body['status'], typeof body['timestamp']]).toEqual([200, 'HEALTHY', 'number']);
@@ -221,8 +250,26 @@ describe('roles', () => {
     [{ name: 'x', permissions: ['nonsense'] }, 400],
     [{ name: 'x', permissions: ['a:b:c:d'] }, 400],
     [{ name: 'Auditor', permissions: [] }, 409],
+    [{ role_id: 'my-role', name: 'X', permissions: ['mcp:invoke'] }, 400],
+    [{ role_id: '', name: 'X', permissions: [] }, 400],
+    [{ role_id: '018f0000-0000-4000-8000-000000000001', name: 'X', permissions: [] }, 400],
+    [{ role_id: '{018f0000-0000-7000-8000-000000000001}', name: 'X', permissions: [] }, 400],
+    [{ role_id: '018f0000-0000-7000-8000-00000000000\u0000', name: 'X', permissions: [] }, 400],
+    [{ role_id: 7, name: 'X', permissions: [] }, 422],
+    [{ role_id: '01900000-0000-7000-8000-000000000001', name: 'X', permissions: [] }, 409],
   ])('are refused: %j', async (json, status) => {
-    expect((await make(json)).status).toBe(status);
+    const answer = await make(json);
+    expect([answer.status, answer.text]).toEqual([status, answer.text]);
+    expect((await gateway.send('/readyz')).status).toBe(200);
+  });
+
+  it('have the id that they are given, once', async () => {
+    const role_id = '018F0000-0000-7000-8000-0000000000AB';
+    const made = await make({ role_id, name: 'Named', permissions: [] });
+    expect(made.body).toMatchObject({ role_id: role_id.toLowerCase(), name: 'Named' });
+    for (const id of [role_id, role_id.toLowerCase()])
+      expect((await make({ role_id: id, name: 'Other', permissions: [] })).status).toBe(409);
+    expect((await ask(`/admin/v1/rbac/roles/${role_id}`, admin, undefined, 'DELETE')).status).toBe(200);
   });
 
   it.each([
@@ -273,6 +320,68 @@ describe('roles', () => {
     expect((await make({ name: 'Keeper', permissions: ['secrets:read'] }, operator)).status).toBe(200);
   });
 
+  it.each<[string, JsonObject]>([
+    ['rbac/roles', { name: 'Escape', permissions: ['*:*'] }],
+    ['rbac/bindings', { principal_id: 'keeper', bindings: [{ role_id: 'PlatformAdmin', scope: 'global' }] }],
+    ['api-keys', { name: 'escape', permissions: ['events:write'] }],
+    ['api-keys', { name: 'escape', principal_id: 'somebody', permissions: [] }],
+    ['config:apply', { version: '1.0', rbac: { roles: [{ name: 'Escape', permissions: ['*:*'] }], bindings: [] } }],
+  ])(
+    'a refused escalation is a denial with a reason, in the answer, on record and in the statistics: %s %j',
+    async (path, json) => {
+      const keeper = await keyOf('keeper', 'red', ['rbac:write', 'keys:write', 'config:write', 'capabilities:write']);
+      const denials = async () => {
+        const { body } = await ask('/admin/v1/audit/stats', admin);
+        return Number((body['denial_reason_counts'] as JsonObject)['SCOPE_MISMATCH'] ?? 0);
+      };
+      const before = await denials();
+      const answer = await ask(`/admin/v1/${path}`, keeper, json);
+      expect([answer.status, answer.text]).toEqual([403, answer.text]);
+      expect(answer.body).toMatchObject({ code: 'TALOS_DENIED', details: { denial_reason: 'SCOPE_MISMATCH' } });
+      const { record, meta } = await recordOf(gateway, answer, await auditorToken());
+      expect(record).toMatchObject({ outcome: 'denied', http: { status_code: 403 } });
+      expect(meta).toMatchObject({
+        denial_reason: 'SCOPE_MISMATCH',
+        denial_detail: 'escalation',
+        by_api_key: expect.any(String),
+      });
+      expect(await denials()).toBe(before + 1);
+    },
+  );
+
+  it('what nobody may change is a denial too', async () => {
+    const answer = await ask('/admin/v1/rbac/roles/Auditor', admin, undefined, 'DELETE');
+    expect(answer.body).toMatchObject({ code: 'ROLE_BUILT_IN', details: { denial_reason: 'SCOPE_MISMATCH' } });
+    const { record, meta } = await recordOf(gateway, answer, await auditorToken());
+    expect([record['outcome'], meta['denial_detail']]).toEqual(['denied', 'role_built_in']);
+  });
+
+  it.each(['mcp.typo', 'events:read:everything', 'message:send', 'llm:read'])(
+    'a key is not made with a permission that means nothing here: %s',
+    async (permission) => {
+      const answer = await ask('/admin/v1/api-keys', admin, { name: 'x', permissions: ['mcp.invoke', permission] });
+      expect([answer.status, answer.body['code']]).toEqual([400, 'INVALID_REQUEST']);
+      expect(answer.body['message']).toContain(permission.replaceAll('.', ':'));
+    },
+  );
+
+  it('every permission that is listed may be given, and those of capabilities are among them', async () => {
+    const { body } = await ask('/admin/v1/rbac/permissions', admin);
+    const permissions = body['permissions'] as string[];
+    expect(permissions).toEqual(expect.arrayContaining(['messages:send', 'messages:receive', 'mcp:admin']));
+    const answer = await ask('/admin/v1/api-keys', admin, {
+      name: 'all',
+      permissions: [...permissions, 'mcp:*', '*:*'],
+    });
+    expect([answer.status, answer.text]).toEqual([expect.toBeOneOf([200, 201]), answer.text]);
+    const roles = (await ask('/admin/v1/rbac/roles', admin)).body['roles'] as unknown as {
+      permissions: string[];
+      built_in: boolean;
+    }[];
+    const builtIn = roles.filter(({ built_in }) => built_in).flatMap((role) => role.permissions);
+    expect(builtIn.filter((permission) => !permission.includes('*') && !permissions.includes(permission))).toEqual([]);
+  });
+
   it('an id of a binding belongs to one principal', async () => {
     const binding = { binding_id: 'one', role_id: 'TeamViewer', scope: 'team:red' };
     const give = (principal_id: string) => ask('/admin/v1/rbac/bindings', admin, { principal_id, bindings: [binding] });
@@ -299,7 +408,69 @@ describe('the snapshot of the configuration', () => {
     expect(names(after)).toBe(names(before));
   });
 
+  it('applies what an older gateway kept, and more bindings of one principal than are given at once', async () => {
+    const before = (await ask('/admin/v1/config:export', admin)).body;
+    const id = '018f0000-0000-4000-8000-000000000001';
+    await query(
+      gateway.database.url,
+      `INSERT INTO rbac_role (role_id, name, permissions) VALUES ('${id}', 'Old', ARRAY['llm:read']);
+       INSERT INTO rbac_binding (binding_id, principal_id, role_id, scope_type, attributes)
+         SELECT 'old-' || n, 'old', '${id}', 'global', '{}' FROM generate_series(1, 4000) AS n;
+       UPDATE state_version SET version = version + 1 WHERE topic = 'roles'`,
+    );
+    await bind('old', 'Auditor');
+    const exported = (await ask('/admin/v1/config:export', admin)).body;
+    expect(JSON.stringify(exported)).toContain('old-4000');
+    const same = await ask('/admin/v1/config:apply', admin, exported);
+    expect([same.status, same.text]).toEqual([200, same.text]);
+    expect(same.body['message']).toMatch(
+      /Roles: 0 added, 0 changed, 0 removed, .*Bindings: 0 added, 0 changed, 0 removed/,
+    );
+    const undone = await ask('/admin/v1/config:apply', admin, before);
+    expect(undone.body['message']).toMatch(
+      /Roles: 0 added, 0 changed, 1 removed, .*Bindings: 0 added, 0 changed, 4001 removed/,
+    );
+    expect((await ask('/admin/v1/config:export', admin)).body['rbac']).toEqual(before['rbac']);
+  });
+
+  it('says what it adds and changes', async () => {
+    const before = (await ask('/admin/v1/config:export', admin)).body;
+    const snapshot = (permissions: string[]) => ({
+      version: '1.0',
+      rbac: {
+        roles: [{ name: 'Applied', permissions }],
+        bindings: [{ principal_id: 'p', bindings: [{ binding_id: 'applied', role_id: 'Applied', scope: 'global' }] }],
+      },
+    });
+    expect((await ask('/admin/v1/config:apply', admin, snapshot([]))).body['message']).toMatch(
+      /Roles: 1 added.*Bindings: 1 added/,
+    );
+    expect((await ask('/admin/v1/config:apply', admin, snapshot(['mcp:invoke']))).body['message']).toMatch(
+      /Roles: 0 added, 1 changed, 0 removed.*Bindings: 0 added, 1 changed, 0 removed/,
+    );
+    expect((await ask('/admin/v1/config:apply', admin, before)).status).toBe(200);
+  });
+
   it.each<[JsonValue, number, string]>([
+    [
+      {
+        version: '1.0',
+        rbac: {
+          roles: [],
+          bindings: ['p', 'p'].map((principal_id) => ({
+            principal_id,
+            bindings: [{ binding_id: 'twice', role_id: 'Auditor', scope: 'global' }],
+          })),
+        },
+      },
+      409,
+      'CONFLICT',
+    ],
+    [
+      { version: '1.0', rbac: { roles: [{ role_id: 'x', name: 'x', permissions: [] }], bindings: [] } },
+      400,
+      'INVALID_REQUEST',
+    ],
     [{}, 400, 'CONFIG_SNAPSHOT_INVALID'],
     [[], 400, 'CONFIG_SNAPSHOT_INVALID'],
     [{ version: '2.0' }, 400, 'CONFIG_SNAPSHOT_INVALID'],

@@ -1,4 +1,5 @@
 /** What a gateway knows of revocations, and what it does when it does not know. */
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { isDenial } from '../../src/core/denial.ts';
 import type { Revocation } from '../../src/core/revocation.ts';
@@ -164,7 +165,7 @@ describe('what is known', () => {
     const feed = new RevocationFeed({ after, clock, log, ...often, pollMs: 3_600_000 });
     const { capability } = await authorityOfToken(tokenWith({ exp: testNowSec + 9_000 }));
     const asked = feed.asked();
-    await Promise.resolve();
+    await setImmediate();
     clock.nowSec += 2;
     answer([]);
     await asked;

@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestGateway } from '../support/gateway.ts';
 import { runGateway, spawnGateway, startGatewayProcess } from '../support/gateway-process.ts';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
+import { createEmptyDatabase, type TestDatabase } from '../support/postgres.ts';
 
 let database: TestDatabase;
 let folder: string;
 
 beforeAll(async () => {
-  database = await createTestDatabase();
+  database = await createEmptyDatabase();
   folder = await mkdtemp(join(tmpdir(), 'talos-start-'));
 });
 

@@ -1,16 +1,15 @@
 /** What a call's key answers is there with the record of the outcome, or not at all, and is what the first outcome says. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import type { KeySettlement, PreparedEvent } from '../../src/core/audit-event.ts';
 import { type CallResultStore, createCallResultStore, pruneCallResults } from '../../src/storage/call-results.ts';
 import { openReadPool } from '../../src/storage/db.ts';
 import { startCommitCutter } from '../support/commit-cutter.ts';
 import { prepared } from '../support/drafts.ts';
-import { checkAcknowledged, cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const envelope = { kek_id: 'k', nonce_b64u: 'bm9uY2U', ciphertext_b64u: 'Y2lwaGVy', tag_b64u: 'dGFn' };
 

@@ -1,25 +1,15 @@
 /** A capability is used no more often than it says, whoever counts, to however many writers, whatever fails. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { PreparedEvent, Spend } from '../../src/core/audit-event.ts';
 import { sha256Hex } from '../../src/core/hash.ts';
 import { pruneCapabilityUse } from '../../src/storage/capability-use.ts';
 import { openReadPool } from '../../src/storage/db.ts';
 import { type Cut, startCommitCutter } from '../support/commit-cutter.ts';
 import { numbered, prepared } from '../support/drafts.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  query,
-  writerOn,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const laterSec = 4_000_000_000;
 

@@ -7,15 +7,13 @@ import { uuidv7, uuidv7Ms } from '../../src/core/uuidv7.ts';
 import { openReadPool } from '../../src/storage/db.ts';
 import { createEventReader, type EventFilter, type EventPage, type EventReader } from '../../src/storage/events.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
-import { migrate } from '../../src/storage/migrate.ts';
 import { hostileTexts, numbered, prepared } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
 import { startStoreProxy } from '../support/store-proxy.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 function readerOn(address: { url: string }): EventReader {
   const pool = openReadPool(address);
@@ -49,7 +47,6 @@ describe('a thousand events', () => {
 
   beforeAll(async () => {
     database = await createTestDatabase();
-    await migrate({ url: database.url });
     const writer = createLogWriter({ url: database.url });
     committed = [];
     // Ten batches, so that the events are spread over several milliseconds.

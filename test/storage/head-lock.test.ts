@@ -1,26 +1,16 @@
 /** A writer that is stopped while it holds the log's head stops nobody else, and knows what it did when it wakes. */
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import type { CommittedEvent } from '../../src/core/audit-event.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
 import { numbered } from '../support/drafts.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  query,
-  writerOn,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query, writerOn } from '../support/log-fixture.ts';
 import { startWriterProcess, type WriterProcess } from '../support/log-writer.ts';
 import { type Action, type Link, type Step, startWireProxy, type When } from '../support/wire-proxy.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 // A machine that stands still for a second makes a zombie of anybody, rightly; three times in a row is no accident.
 const onQuietMachine = { retry: 2 };

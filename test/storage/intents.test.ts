@@ -1,6 +1,6 @@
 /** An intent has one outcome, whoever comes to record one, in whatever order, and whatever becomes of the commit. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { type ReconcilerOptions, startReconciler } from '../../src/audit/reconciler.ts';
 import { createRecorder } from '../../src/audit/recorder.ts';
 import type { PreparedEvent } from '../../src/core/audit-event.ts';
@@ -12,10 +12,9 @@ import { createIntentStore } from '../../src/storage/intents.ts';
 import { createTelemetry } from '../../src/telemetry/telemetry.ts';
 import { type Cut, startCommitCutter } from '../support/commit-cutter.ts';
 import { numbered, prepared } from '../support/drafts.ts';
-import { checkAcknowledged, cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const intent = () => prepared({ meta: { phase: 'intent' }, companions: { opensIntent: true } });
 

@@ -1,26 +1,16 @@
 /** A writer that was alone guesses where its batch goes: one round trip when it is right, and nothing lost when it is not. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { CommittedEvent, PreparedEvent } from '../../src/core/audit-event.ts';
 import { CompactRange } from '../../src/core/merkle.ts';
 import { KnownHead } from '../../src/storage/known-head.ts';
 import { createLogWriter, type LogWriter } from '../../src/storage/log.ts';
 import { numbered, prepared } from '../support/drafts.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  query,
-  writerOn,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query, writerOn } from '../support/log-fixture.ts';
 import { startWriterProcess } from '../support/log-writer.ts';
 import { type Action, type Step, startWireProxy, type When } from '../support/wire-proxy.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 // More batches of one writer after another than it takes for it to guess.
 const alone = 6;

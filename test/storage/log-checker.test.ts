@@ -1,12 +1,11 @@
 /** The checker that the other tests of the log rely on must itself see every way in which a log can be wrong. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { numbered, prepared } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { cleanUp, dropDatabases, freshLog, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 async function writtenLog(): Promise<{ url: string }> {
   const address = await freshLog();

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import pg from 'pg';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import { type CommittedEvent, type EventDraft, type PreparedEvent, prepareEvent } from '../../src/core/audit-event.ts';
 import { sha256Hex } from '../../src/core/hash.ts';
@@ -11,19 +11,9 @@ import { projectedKey } from '../../src/storage/projected-key.ts';
 import { type Cut, startCommitCutter } from '../support/commit-cutter.ts';
 import { draft, hostileTexts, numbered, prepared } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  query,
-  writerOn,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 describe('the log writer', () => {
   it('gives places from 0 on, and stores what it acknowledged', async () => {

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { migrate, migrateOrCheck } from '../../src/storage/migrate.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.ts';
+import { createEmptyDatabase, type TestDatabase, testServerUrl } from '../support/postgres.ts';
 import { as, createRoledDatabase, type RoledDatabase } from '../support/roles.ts';
 
 const databases: TestDatabase[] = [];
@@ -13,7 +13,7 @@ afterEach(async () => {
 });
 
 async function freshDatabase(): Promise<{ url: string }> {
-  const database = await createTestDatabase();
+  const database = await createEmptyDatabase();
   databases.push(database);
   return { url: database.url };
 }
@@ -99,7 +99,7 @@ describe('migrate', () => {
   });
 
   it.each(['LATIN1', 'SQL_ASCII'])('refuses a database in %s', async (encoding) => {
-    const server = inject('testPostgresUrl');
+    const server = testServerUrl();
     const name = `test_${randomBytes(6).toString('hex')}`;
     const [provider] = await query(server, "SELECT current_setting('server_version_num')::int >= 150000 AS named");
     const libc = provider?.['named'] === true ? 'LOCALE_PROVIDER libc' : '';
@@ -111,7 +111,7 @@ describe('migrate', () => {
   });
 
   it('rejects when there is no such database', async () => {
-    const url = inject('testPostgresUrl').replace(/\/[^/?]*(\?.*)?$/, '/no_such_database$1');
+    const url = testServerUrl().replace(/\/[^/?]*(\?.*)?$/, '/no_such_database$1');
     await expect(migrate({ url })).rejects.toMatchObject({
       message: expect.stringMatching(/^the database of DATABASE_URL at \S+ cannot be used$/),
       cause: { message: 'database "no_such_database" does not exist' },

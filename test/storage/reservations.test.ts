@@ -1,6 +1,6 @@
 /** A group under an idempotency key is recorded once, whoever sends it, to however many writers, whatever fails. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import type { CommittedEvent, PreparedEvent } from '../../src/core/audit-event.ts';
 import { sha256Hex } from '../../src/core/hash.ts';
@@ -10,19 +10,9 @@ import { pruneReservations } from '../../src/storage/reservations.ts';
 import { type Cut, startCommitCutter } from '../support/commit-cutter.ts';
 import { numbered, prepared } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import {
-  checkAcknowledged,
-  cleanUp,
-  dropDatabases,
-  freshLog,
-  later,
-  numbersOf,
-  query,
-  writerOn,
-} from '../support/log-fixture.ts';
+import { checkAcknowledged, cleanUp, freshLog, later, numbersOf, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 /** `count` events under a key. */
 function keyed(key: string, count: number, from = 0, body = 'body'): PreparedEvent[] {

@@ -14,6 +14,7 @@ import { openNote } from '../../src/core/note.ts';
 import { generateNoteKey } from '../../src/core/note-key.ts';
 import { createLogWriter } from '../../src/storage/log.ts';
 import { type AuditService, startAuditService } from '../support/audit-service.ts';
+import { childEnv } from '../support/child-env.ts';
 import { numbered } from '../support/drafts.ts';
 import { callTool, eventually, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { checkLog } from '../support/log-checker.ts';
@@ -41,7 +42,7 @@ afterAll(async () => {
 async function talos(url: string, ...args: readonly string[]) {
   const child = spawn(process.execPath, [program, ...args], {
     cwd: folder,
-    env: { PATH: process.env['PATH'] ?? '', DATABASE_URL: url, DEV_MODE: 'true' },
+    env: { ...childEnv, DATABASE_URL: url, DEV_MODE: 'true' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const ended = once(child, 'close');

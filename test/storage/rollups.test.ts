@@ -1,7 +1,7 @@
 /** Counters that commit with the records, and counts of periods made from them: always what counting the rows gives. */
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { EventDraft } from '../../src/core/audit-event.ts';
 import { openReadPool } from '../../src/storage/db.ts';
 import { createEventReader } from '../../src/storage/events.ts';
@@ -10,10 +10,9 @@ import { migrate } from '../../src/storage/migrate.ts';
 import { createStatisticsReader, periodParts } from '../../src/storage/rollups.ts';
 import { hostileTexts, numbered, prepared } from '../support/drafts.ts';
 import { checkLog } from '../support/log-checker.ts';
-import { cleanUp, dropDatabases, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, query, writerOn } from '../support/log-fixture.ts';
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;

@@ -14,6 +14,7 @@ import {
 } from '../../packages/stream-client/index.ts';
 import { cursorOf } from '../../src/core/cursor.ts';
 import type { JsonObject } from '../../src/core/json.ts';
+import { childEnv } from '../support/child-env.ts';
 import { callTool, productionEnv, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { liveToken } from '../support/live-token.ts';
 import {
@@ -181,7 +182,7 @@ describe('the example of the README', () => {
       .replace("'@talos/stream'", JSON.stringify(pathToFileURL(join(client, 'index.ts'))))
       .replace('http://127.0.0.1:8000', gateway.url);
     const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
-      env: { PATH: process.env['PATH'] ?? '', TALOS_TOKEN: reader() },
+      env: { ...childEnv, TALOS_TOKEN: reader() },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     cleanups.push(() => child.kill('SIGKILL'));

@@ -1,6 +1,6 @@
 /** The parts of a reader, one by one: the ring, a subscription and its states, pages of the table, and whose turn it is. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import { cursorOf } from '../../src/core/cursor.ts';
 import { openReadPool } from '../../src/storage/db.ts';
@@ -13,14 +13,13 @@ import { createStreams } from '../../src/stream/streams.ts';
 import { type Gap, type Position, type Sink, Subscription } from '../../src/stream/subscription.ts';
 import { TableReader } from '../../src/stream/table-reader.ts';
 import { prepared } from '../support/drafts.ts';
-import { cleanUp, dropDatabases, freshLog, later, writerOn } from '../support/log-fixture.ts';
+import { cleanUp, freshLog, later, writerOn } from '../support/log-fixture.ts';
 import { listeningTelemetry } from '../support/log-signer.ts';
 
 const wait = { timeout: 20_000 };
 const agents = ['agent-0', 'agent-1', 'agent-2'];
 
 afterEach(cleanUp);
-afterAll(dropDatabases);
 
 /** A log with `count` records, of three agents in turn. */
 async function logOf(count: number) {

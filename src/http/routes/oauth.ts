@@ -1,7 +1,14 @@
-/** `/.well-known/oauth-protected-resource` (RFC 9728), for the gateway and for each MCP endpoint of it. */
-import { Type } from '@fastify/type-provider-typebox';
+/**
+ * What the gateway says of itself: as a resource, whose tokens it takes (`/.well-known/oauth-protected-resource`, RFC 9728),
+ * for itself and for each MCP endpoint; and as a client of the authorization servers of tool servers (Client ID Metadata
+ * Documents). Nobody needs a credential for either.
+ */
 import type { FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import { bounds } from '../../config/bounds.ts';
 import { TalosError } from '../../core/errors.ts';
+import { serverIdPattern } from '../../core/scope.ts';
+import { clientDocument } from '../../gateway/client-document.ts';
 import type { App } from '../fastify.ts';
 import { baseUrl, metadataPath, resourcePath } from '../protected-resource.ts';
 
@@ -13,8 +20,25 @@ const Metadata = Type.Object({
   resource_documentation: Type.String(),
 });
 
+const Client = Type.Object({
+  client_id: Type.String({ description: 'The address of this document.' }),
+  client_name: Type.String(),
+  client_uri: Type.String(),
+  redirect_uris: Type.Array(Type.String()),
+  grant_types: Type.Array(Type.String()),
+  response_types: Type.Array(Type.String()),
+  application_type: Type.String(),
+  token_endpoint_auth_method: Type.String(),
+});
+
+const tags = ['Status'];
+
 export function oauthRoutes(app: App): void {
-  const tags = ['Status'];
+  resourceRoutes(app);
+  clientRoute(app);
+}
+
+function resourceRoutes(app: App): void {
   app.get(
     metadataPath,
     {
@@ -35,6 +59,30 @@ export function oauthRoutes(app: App): void {
       // What is no resource is not found: the answer repeats nothing that was made up.
       if (resourcePath.exec(path)?.[0] !== path) throw new TalosError('NOT_FOUND');
       return metadataOf(request, path);
+    },
+  );
+}
+
+function clientRoute(app: App): void {
+  app.get(
+    '/v1/mcp/oauth/client/:server_id',
+    {
+      config: { surface: 'mcp.connections.client' },
+      schema: {
+        tags,
+        summary: 'The gateway as a client of the authorization server of a tool server',
+        params: Type.Object({ server_id: Type.String({ maxLength: bounds.pathParameterCharsMax }) }),
+        response: { 200: Client },
+      },
+    },
+    async (request, reply) => {
+      const { server_id: serverId } = request.params;
+      // Whether there is such a server is not said: the document depends on its address alone.
+      const { publicUrl } = request.server.protectedResource;
+      const document = serverIdPattern.test(serverId) ? clientDocument(publicUrl, serverId) : undefined;
+      if (document === undefined) throw new TalosError('NOT_FOUND');
+      reply.header('cache-control', `public, max-age=${bounds.clientDocumentFreshSec}`);
+      return document;
     },
   );
 }

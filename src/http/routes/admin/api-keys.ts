@@ -1,11 +1,12 @@
 /** `/admin/v1/api-keys`: keys are made, listed, replaced and revoked. A key itself is shown once, when it is made. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyReply } from 'fastify';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { type ApiKey, isApiKeyInForce } from '../../../core/api-key.ts';
 import type { Administered } from '../../../gateway/administer.ts';
 import type { IssuedApiKey, ManageApiKeys } from '../../../gateway/manage-api-keys.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
 const Time = Type.String({ description: 'RFC 3339.' });
@@ -92,8 +93,7 @@ export function apiKeyRoutes(app: App, deps: ApiKeyRouteDeps): void {
     },
     async (request) => {
       const { limit = bounds.apiKeysPageMax, offset = 0 } = request.query;
-      const asked = { caller: callerOf(request), facts: factsOf(request) };
-      const { apiKeys, total } = await manageApiKeys.list(asked, { limit, offset });
+      const { apiKeys, total } = await manageApiKeys.list(askerOf(request, factsOf), { limit, offset });
       const items = apiKeys.map(shown);
       return { api_keys: items, items, total };
     },
@@ -116,7 +116,7 @@ export function apiKeyRoutes(app: App, deps: ApiKeyRouteDeps): void {
         ...(teamId === undefined ? {} : { teamId }),
         ...(ttlSec === undefined ? {} : { ttlSec }),
       };
-      return answer(reply, await manageApiKeys.create({ caller: callerOf(request), facts: factsOf(request) }, given));
+      return answer(reply, await manageApiKeys.create(askerOf(request, factsOf), given));
     },
   );
 
@@ -134,9 +134,8 @@ export function apiKeyRoutes(app: App, deps: ApiKeyRouteDeps): void {
       onRequest,
     },
     async (request, reply) => {
-      const asked = { caller: callerOf(request), facts: factsOf(request) };
       const { grace_seconds: graceSec = 0 } = request.body;
-      return answer(reply, await manageApiKeys.rotate(asked, request.params.key_id, graceSec));
+      return answer(reply, await manageApiKeys.rotate(askerOf(request, factsOf), request.params.key_id, graceSec));
     },
   );
 
@@ -153,8 +152,8 @@ export function apiKeyRoutes(app: App, deps: ApiKeyRouteDeps): void {
       onRequest,
     },
     async (request, reply) => {
-      const asked = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer: revoked, auditRef } = await manageApiKeys.revoke(asked, request.params.key_id);
+      const asker = askerOf(request, factsOf);
+      const { answer: revoked, auditRef } = await manageApiKeys.revoke(asker, request.params.key_id);
       reply.header('x-talos-audit-ref', auditRef);
       return { success: true, key: shown(revoked) };
     },

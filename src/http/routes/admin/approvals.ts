@@ -1,9 +1,9 @@
 /** Calls that a human has to approve: listed, looked at with their arguments, approved and denied. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { approvalState, type ToolApproval } from '../../../core/tool-approval.ts';
 import type { ManageApprovals } from '../../../gateway/manage-approvals.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { answered } from './answered.ts';
 
@@ -96,8 +96,7 @@ function readRoutes(app: App, { authenticate, manageApprovals, factsOf }: Approv
     },
     async (request) => {
       const { state, team_id: teamId, limit = bounds.approvalsPageMax } = request.query;
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const approvals = await manageApprovals.list(asking, {
+      const approvals = await manageApprovals.list(askerOf(request, factsOf), {
         limit,
         ...(state === undefined ? {} : { state }),
         ...(teamId === undefined ? {} : { teamId }),
@@ -113,8 +112,7 @@ function readRoutes(app: App, { authenticate, manageApprovals, factsOf }: Approv
       onRequest,
     },
     async (request) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { approval, input } = await manageApprovals.get(asking, request.params.approval_id);
+      const { approval, input } = await manageApprovals.get(askerOf(request, factsOf), request.params.approval_id);
       return { ...shown(approval), ...(input === undefined ? {} : { input }) };
     },
   );
@@ -134,10 +132,9 @@ function decisionRoutes(app: App, { authenticate, manageApprovals, factsOf }: Ap
         onRequest: authenticated(authenticate, 'admin'),
       },
       async (request, reply) => {
-        const asking = { caller: callerOf(request), facts: factsOf(request) };
-        const decided = await manageApprovals[verb](asking, request.params.approval_id, request.body?.reason);
-        const { answer, auditRef } = answered(reply, decided);
-        return { ...shown(answer), audit_ref: auditRef };
+        const asker = askerOf(request, factsOf);
+        const decided = await manageApprovals[verb](asker, request.params.approval_id, request.body?.reason);
+        return answered(reply, decided, shown);
       },
     );
   }

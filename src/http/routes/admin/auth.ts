@@ -1,7 +1,7 @@
 /** `POST /admin/v1/auth/token`: a token of the administration for whoever holds the admin secret. */
 import { randomUUID } from 'node:crypto';
-import { Type } from '@fastify/type-provider-typebox';
 import type { FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { IssueToken } from '../../../gateway/issue-token.ts';
 import type { FactsOf } from '../../caller.ts';
@@ -26,7 +26,11 @@ const Body = Type.Object({
   ),
   session_id: Type.Optional(Type.String({ minLength: 1, maxLength: bounds.requestIdCharsMax })),
   data_plane_token: Type.Optional(
-    Type.String({ maxLength: bounds.identityTokenCharsMax, description: 'Of another service; not looked at.' }),
+    Type.String({
+      maxLength: bounds.identityTokenCharsMax,
+      description:
+        'An API key. Needed for permissions of `mcp`, `llm` and `a2a` that are no administration, such as `mcp.invoke`, which it must carry; else not looked at.',
+    }),
   ),
 });
 
@@ -35,7 +39,7 @@ const Answer = Type.Object({
   token: Type.String(),
   principal: Type.String(),
   session_id: Type.String(),
-  permissions: Type.Array(Type.String()),
+  permissions: Type.Array(Type.String(), { description: 'As they were asked for, sorted.' }),
   expires_in: Type.Integer({ description: 'Seconds.' }),
   expires_at: Type.String({ description: 'RFC 3339.' }),
 });
@@ -72,8 +76,13 @@ export function tokenRoutes(app: App, { issueToken, factsOf }: TokenRouteDeps): 
       const { principal = principalDefault, team_id: teamId, permissions } = request.body;
       const { ttl_seconds: ttlSec = bounds.adminTokenTtlSecDefault, session_id: sessionId = randomUUID() } =
         request.body;
-      const asked = { principalId: principal, permissions, sessionId, ttlSec };
-      const issued = await issue({ ...asked, ...(teamId === undefined ? {} : { teamId }) }, factsOf(request));
+      const { data_plane_token: dataPlaneToken } = request.body;
+      const asked = {
+        ...{ principalId: principal, permissions, sessionId, ttlSec },
+        ...(teamId === undefined ? {} : { teamId }),
+        ...(dataPlaneToken === undefined ? {} : { dataPlaneToken }),
+      };
+      const issued = await issue(asked, factsOf(request));
       reply.header('x-talos-audit-ref', issued.auditRef);
       return {
         token_type: 'Bearer' as const,

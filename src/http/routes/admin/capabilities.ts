@@ -1,9 +1,9 @@
 /** Capabilities for administrators: grant, revoke, list what is revoked, and explain a token. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { JsonObject } from '../../../core/json.ts';
 import type { CapabilityAdmin, Inspected, RevokeRequest } from '../../../gateway/capabilities.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { DenialBody, denialBody } from './denial-body.ts';
 
@@ -56,6 +56,8 @@ const ListAnswer = Type.Object({
       kind: Type.String(),
       value: Type.String(),
       revoked_at: TimeSec,
+      revoked_by: Type.Optional(Type.String({ description: 'As its record says, while there is one.' })),
+      reason: Type.Optional(Type.String({ description: 'The same.' })),
       audit_ref: Type.String(),
     }),
   ),
@@ -106,8 +108,7 @@ export function capabilityRoutes(app: App, { authenticate, capabilities, factsOf
     async (request, reply) => {
       const { subject, scope, ttl_seconds: ttlSec, constraints, delegatable } = request.body;
       const granted = await capabilities.grant({
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         subject,
         scope,
         ttlSec,
@@ -133,8 +134,8 @@ export function capabilityRoutes(app: App, { authenticate, capabilities, factsOf
       onRequest,
     },
     async (request, reply) => {
-      const who = { caller: callerOf(request), facts: factsOf(request) };
-      const { revocation, auditRef } = await capabilities.revoke({ ...who, ...revokeRequest(request.body) });
+      const asker = askerOf(request, factsOf);
+      const { revocation, auditRef } = await capabilities.revoke({ ...asker, ...revokeRequest(request.body) });
       void reply.header('x-talos-audit-ref', auditRef);
       return { revoked: { kind: revocation.kind, value: revocation.value }, audit_ref: auditRef };
     },
@@ -149,14 +150,16 @@ export function capabilityRoutes(app: App, { authenticate, capabilities, factsOf
     },
     async (request) => {
       const { limit = listLimitDefault, before } = request.query;
-      const who = { caller: callerOf(request), facts: factsOf(request) };
-      const page = await capabilities.revocations(who, { limit, ...(before === undefined ? {} : { before }) });
+      const asker = askerOf(request, factsOf);
+      const page = await capabilities.revocations(asker, { limit, ...(before === undefined ? {} : { before }) });
       return {
-        revocations: page.map(({ revocationId, kind, value, revokedAtSec, eventId }) => ({
+        revocations: page.map(({ revocationId, kind, value, revokedAtSec, eventId, by, because }) => ({
           revocation_id: revocationId,
           kind,
           value,
           revoked_at: revokedAtSec,
+          ...(by === undefined ? {} : { revoked_by: by }),
+          ...(because === undefined ? {} : { reason: because }),
           audit_ref: eventId,
         })),
         next: page.length < limit ? null : (page.at(-1)?.revocationId ?? null),
@@ -177,8 +180,7 @@ export function capabilityRoutes(app: App, { authenticate, capabilities, factsOf
       onRequest,
     },
     async (request) => {
-      const who = { caller: callerOf(request), facts: factsOf(request) };
-      return inspectAnswer(await capabilities.inspect(who, request.body.token));
+      return inspectAnswer(await capabilities.inspect(askerOf(request, factsOf), request.body.token));
     },
   );
 }

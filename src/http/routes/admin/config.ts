@@ -1,12 +1,12 @@
 /** The configuration as one document, out and in. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { TalosError } from '../../../core/errors.ts';
 import type { ConfigSnapshots } from '../../../gateway/config-snapshot.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { answered } from './answered.ts';
-import { Bindings, KeptRole, NewBindings, Role } from './rbac-schemas.ts';
+import { Bindings, KeptBindings, KeptRole, Role } from './rbac-schemas.ts';
 
 const Upstream = Type.Object({
   id: Type.String(),
@@ -30,7 +30,7 @@ const Applied = Type.Object({
   rbac: Type.Optional(
     Type.Object({
       roles: Type.Array(KeptRole, { maxItems: bounds.rolesMax }),
-      bindings: Type.Array(NewBindings, { maxItems: bounds.roleBindingsMax }),
+      bindings: Type.Array(KeptBindings, { maxItems: bounds.roleBindingsMax }),
     }),
   ),
   metadata: Type.Optional(Type.Unknown()),
@@ -56,7 +56,7 @@ export function configRoutes(app: App, { authenticate, configSnapshots, factsOf 
       onRequest,
     },
     async (request) => {
-      const snapshot = await configSnapshots.export({ caller: callerOf(request), facts: factsOf(request) });
+      const snapshot = await configSnapshots.export(askerOf(request, factsOf));
       const { roles, bindings } = snapshot.rbac;
       return {
         ...snapshot,
@@ -76,17 +76,21 @@ export function configRoutes(app: App, { authenticate, configSnapshots, factsOf 
       schema: {
         tags,
         summary: 'Apply a snapshot, as far as a running gateway can change',
+        description:
+          'Replaces all roles but the built-in ones, and all bindings: what the snapshot does not have is removed. A snapshot with other `upstreams` than the gateway has is refused as a whole (409), because tool servers are of the settings or of `/admin/v1/mcp/servers`; leave them out to apply roles alone.',
         body: Applied,
         response: { 200: Done },
       },
       attachValidation: true,
+      // What a gateway exports it also takes.
+      bodyLimit: bounds.batchBodyBytesMax,
       onRequest,
     },
     async (request, reply) => {
       if (request.validationError !== undefined) throw new TalosError('CONFIG_SNAPSHOT_INVALID');
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await configSnapshots.apply(asking, request.body));
-      return { status: 'success' as const, message: answer, audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      const applied = await configSnapshots.apply(asker, request.body);
+      return answered(reply, applied, (message) => ({ status: 'success' as const, message }));
     },
   );
 }

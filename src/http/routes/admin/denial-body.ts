@@ -1,5 +1,5 @@
 /** A denial as administrators see it: with the finer word that callers are not told. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import type { Denial } from '../../../core/denial.ts';
 
 export const DenialBody = Type.Object({

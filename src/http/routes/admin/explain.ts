@@ -1,9 +1,9 @@
 /** `POST /admin/v1/policy/explain`: why a call would be allowed or refused, without making it. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { JsonObject } from '../../../core/json.ts';
 import type { ExplainCall, ExplainedCall, Explanation } from '../../../gateway/explain-call.ts';
-import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { DenialBody, denialBody } from './denial-body.ts';
 
@@ -69,8 +69,11 @@ const Answer = Type.Object({
           demands: Type.String(),
         }),
       ),
+      faults: Type.Array(Type.Object({ ...DenialBody.properties, audit_ref: Type.Optional(Type.String()) }), {
+        description: 'What is wrong with the link itself: revoked, expired, not trusted and so on.',
+      }),
     }),
-    { description: 'Each link of the capability, root first.' },
+    { description: 'Each link of the capability that can be read, root first.' },
   ),
   audit_ref: Type.String(),
 });
@@ -95,8 +98,7 @@ export function explainRoutes(app: App, { authenticate, explainCall, factsOf }: 
       onRequest: authenticated(authenticate, 'admin'),
     },
     async (request, reply) => {
-      const who = { caller: callerOf(request), facts: factsOf(request) };
-      const explanation = await explainCall(who, callOf(request.body), clientGone(reply));
+      const explanation = await explainCall(askerOf(request, factsOf), callOf(request.body), clientGone(reply));
       void reply.header('x-talos-audit-ref', explanation.auditRef);
       return answerOf(explanation);
     },
@@ -131,7 +133,7 @@ function answerOf(explanation: Explanation): Static<typeof Answer> {
     ...(pin === undefined ? {} : { pin: pinOf(pin) }),
     policies: policies.map(({ demandsApproval, ...policy }) => ({ ...policy, demands_approval: demandsApproval })),
     input_faults: [...inputFaults],
-    links: links.map(({ hash, issuer, subject, scopes, coversCall, constraints }) => ({
+    links: links.map(({ hash, issuer, subject, scopes, coversCall, constraints, faults }) => ({
       capability_hash: hash,
       issuer,
       subject,
@@ -140,6 +142,10 @@ function answerOf(explanation: Explanation): Static<typeof Answer> {
       constraints: constraints.map(({ detail, ...constraint }) => ({
         ...constraint,
         ...(detail === undefined ? {} : { denial_detail: detail }),
+      })),
+      faults: faults.map(({ denial: fault, auditRef: ref }) => ({
+        ...denialBody(fault),
+        ...(ref === undefined ? {} : { audit_ref: ref }),
       })),
     })),
     audit_ref: auditRef,

@@ -1,11 +1,11 @@
 /** Policies of teams: what each may use of the tool servers, and what a human has to approve. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { StoredPolicy } from '../../../core/team-policy.ts';
 import type { ManagePolicies, PolicyFields } from '../../../gateway/manage-policies.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { answered } from './answered.ts';
+import { AuditRef, answered, withAuditRef } from './answered.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 255 });
 const Servers = Type.Array(Type.String({ maxLength: 63 }), {
@@ -60,8 +60,7 @@ const Policy = Type.Object({
   created_at: Type.String(),
   updated_at: Type.String(),
 });
-const AuditRef = Type.String({ description: 'The id of the record of this change.' });
-const Changed = Type.Intersect([Policy, Type.Object({ audit_ref: AuditRef })]);
+const Changed = withAuditRef(Policy);
 
 export interface McpPolicyRouteDeps {
   readonly authenticate: AuthenticateRequest;
@@ -94,8 +93,7 @@ function readRoutes(app: App, { authenticate, managePolicies, factsOf }: McpPoli
       onRequest,
     },
     async (request) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const policies = await managePolicies.list(asking, request.query.team_id);
+      const policies = await managePolicies.list(askerOf(request, factsOf), request.query.team_id);
       return { policies: policies.map(shown), total: policies.length };
     },
   );
@@ -107,8 +105,7 @@ function readRoutes(app: App, { authenticate, managePolicies, factsOf }: McpPoli
       onRequest,
     },
     async (request) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      return shown(await managePolicies.get(asking, request.params.policy_id));
+      return shown(await managePolicies.get(askerOf(request, factsOf), request.params.policy_id));
     },
   );
 }
@@ -123,9 +120,7 @@ function changeRoutes(app: App, { authenticate, managePolicies, factsOf }: McpPo
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await managePolicies.add(asking, request.body));
-      return { ...shown(answer), audit_ref: auditRef };
+      return answered(reply, await managePolicies.add(askerOf(request, factsOf), request.body), shown);
     },
   );
   app.patch(
@@ -143,10 +138,9 @@ function changeRoutes(app: App, { authenticate, managePolicies, factsOf }: McpPo
     },
     async (request, reply) => {
       const { expected_version: version, ...patch } = request.body;
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const changed = await managePolicies.change(asking, request.params.policy_id, patch as PolicyFields, version);
-      const { answer, auditRef } = answered(reply, changed);
-      return { ...shown(answer), audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      const changed = await managePolicies.change(asker, request.params.policy_id, patch as PolicyFields, version);
+      return answered(reply, changed, shown);
     },
   );
   app.delete(
@@ -162,9 +156,9 @@ function changeRoutes(app: App, { authenticate, managePolicies, factsOf }: McpPo
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await managePolicies.remove(asking, request.params.policy_id));
-      return { success: true, id: answer, audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      const removed = await managePolicies.remove(asker, request.params.policy_id);
+      return answered(reply, removed, (id) => ({ success: true, id }));
     },
   );
 }

@@ -1,15 +1,17 @@
 /** Tool servers: listed, added, changed, removed and tried while the gateway runs. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
+import { plainServerFields } from '../../../config/server-aliases.ts';
 import type { JsonObject } from '../../../core/json.ts';
 import { withoutCredentials } from '../../../core/mcp-server.ts';
 import { formatRate } from '../../../core/rate.ts';
 import { secretReference } from '../../../core/secret-reference.ts';
 import type { ManageServers, ServerView } from '../../../gateway/manage-servers.ts';
-import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { notFound } from '../../surfaces.ts';
-import { answered } from './answered.ts';
+import { AuditRef, answered, withAuditRef } from './answered.ts';
 
 const Health = Type.Object({
   state: Type.String({
@@ -33,12 +35,14 @@ const Server = Type.Object({
   }),
   url: Type.Optional(Type.String({ description: 'Without query and fragment.' })),
   command: Type.Optional(Type.String()),
+  args: Type.Optional(Type.Array(Type.String())),
+  cwd: Type.Optional(Type.String()),
   header_names: Type.Array(Type.String()),
   env_names: Type.Array(Type.String()),
   auth: Type.Optional(
     Type.Object({
       type: Type.String({ description: '`oauth`, `token_exchange` or `client_credentials`.' }),
-      client_id: Type.String(),
+      client_id: Type.Optional(Type.String({ description: 'Absent where the gateway makes itself known.' })),
       scopes: Type.Optional(Type.Array(Type.String())),
     }),
   ),
@@ -60,8 +64,7 @@ const Server = Type.Object({
   health: Type.Optional(Health),
 });
 
-const AuditRef = Type.String({ description: 'The id of the record of this change.' });
-const Changed = Type.Intersect([Server, Type.Object({ audit_ref: AuditRef })]);
+const Changed = withAuditRef(Server);
 
 // What each key may hold is said by the table that reads them for the file too.
 const Fields = Type.Object(
@@ -69,6 +72,7 @@ const Fields = Type.Object(
     name: Type.Optional(Type.Unknown()),
     transport: Type.Optional(Type.Unknown({ description: '`auto`, `http`, `sse`, `jsonrpc` or `stdio`.' })),
     url: Type.Optional(Type.Unknown()),
+    endpoint: Type.Optional(Type.Unknown({ description: 'The same as `url`.' })),
     headers: Type.Optional(
       Type.Unknown({ description: `By name; each refers to a secret, such as ${secretReference('github')}.` }),
     ),
@@ -93,7 +97,7 @@ const Fields = Type.Object(
     pins: Type.Optional(
       Type.Unknown({ description: '`enforce`: a changed tool waits for an approval; `record`: it is only recorded.' }),
     ),
-    tags: Type.Optional(Type.Unknown()),
+    tags: Type.Optional(Type.Unknown({ description: 'A list, or a map, which is taken as `name=value`.' })),
     enabled: Type.Optional(Type.Unknown()),
     allow_private: Type.Optional(
       Type.Unknown({ description: 'Whether private and loopback addresses may be dialled.' }),
@@ -149,7 +153,7 @@ function readRoutes(app: App, { authenticate, manageServers, factsOf }: McpServe
       onRequest,
     },
     async (request) => {
-      const views = await manageServers.list({ caller: callerOf(request), facts: factsOf(request) });
+      const views = await manageServers.list(askerOf(request, factsOf));
       return { servers: views.map(shown), total: views.length };
     },
   );
@@ -162,8 +166,7 @@ function readRoutes(app: App, { authenticate, manageServers, factsOf }: McpServe
       onRequest,
     },
     async (request) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      return shown(await manageServers.get(asking, request.params.server_id));
+      return shown(await manageServers.get(askerOf(request, factsOf), request.params.server_id));
     },
   );
 }
@@ -180,9 +183,8 @@ function changeRoutes(app: App, { authenticate, manageServers, factsOf }: McpSer
     },
     async (request, reply) => {
       const { id, ...fields } = request.body;
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await manageServers.add(asking, id, fields as JsonObject));
-      return { ...shown(answer), audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      return answered(reply, await manageServers.add(asker, id, plainServerFields(fields as JsonObject)), shown);
     },
   );
 
@@ -201,10 +203,10 @@ function changeRoutes(app: App, { authenticate, manageServers, factsOf }: McpSer
     },
     async (request, reply) => {
       const { expected_version: version, ...patch } = request.body;
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const changed = await manageServers.change(asking, request.params.server_id, patch as JsonObject, version);
-      const { answer, auditRef } = answered(reply, changed);
-      return { ...shown(answer), audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      const fields = plainServerFields(patch as JsonObject);
+      const changed = await manageServers.change(asker, request.params.server_id, fields, version);
+      return answered(reply, changed, shown);
     },
   );
 
@@ -221,10 +223,8 @@ function changeRoutes(app: App, { authenticate, manageServers, factsOf }: McpSer
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const removed = await manageServers.remove(asking, request.params.server_id);
-      const { answer, auditRef } = answered(reply, removed);
-      return { success: true, id: answer, audit_ref: auditRef };
+      const removed = await manageServers.remove(askerOf(request, factsOf), request.params.server_id);
+      return answered(reply, removed, (id) => ({ success: true, id }));
     },
   );
 }
@@ -251,24 +251,26 @@ function testRoute(app: App, { authenticate, manageServers, factsOf }: McpServer
       onRequest: [authenticated(authenticate, 'admin'), onlyTests],
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
       const serverId = request.params.server_id.slice(0, -verb.length);
-      const tested = await manageServers.test(asking, serverId, clientGone(reply));
-      const { answer, auditRef } = answered(reply, tested);
-      const head = { ok: answer.isGood, server_id: serverId, audit_ref: auditRef };
-      if (answer.isGood) return { ...head, tools: [...answer.tools] };
-      return { ...head, step: answer.step, error: { code: answer.code, message: answer.reason } };
+      const tested = await manageServers.test(askerOf(request, factsOf), serverId, clientGone(reply));
+      return answered(reply, tested, (found) => {
+        const head = { ok: found.isGood, server_id: serverId };
+        if (found.isGood) return { ...head, tools: [...found.tools] };
+        return { ...head, step: found.step, error: { code: found.code, message: found.reason } };
+      });
     },
   );
 }
 
 function shown({ spec, source, stored, secrets, problems, health }: ServerView): Static<typeof Server> {
-  const { id, name, transport, tags = [], enabled = true, url, command, headers = {}, env = {}, auth } = spec;
+  const { id, name, transport, tags = [], enabled = true, url, headers = {}, env = {}, auth } = spec;
+  const { command, args = [], cwd } = spec;
   return {
     ...{ id, name, transport, enabled, source },
     tags: [...tags],
     ...(url === undefined ? {} : { url: withoutCredentials(url) }),
-    ...(command === undefined ? {} : { command }),
+    ...(command === undefined ? {} : { command, args: [...args] }),
+    ...(cwd === undefined ? {} : { cwd }),
     header_names: Object.keys(headers),
     env_names: Object.keys(env),
     ...(auth === undefined ? {} : { auth: authOf(auth) }),
@@ -289,7 +291,8 @@ function shown({ spec, source, stored, secrets, problems, health }: ServerView):
 }
 
 function authOf({ type, clientId, scopes }: NonNullable<ServerView['spec']['auth']>) {
-  return { type, client_id: clientId, ...(scopes === undefined ? {} : { scopes: [...scopes] }) };
+  const client = clientId === undefined ? {} : { client_id: clientId };
+  return { type, ...client, ...(scopes === undefined ? {} : { scopes: [...scopes] }) };
 }
 
 function limitsOf(spec: ServerView['spec']) {

@@ -1,7 +1,7 @@
 /** Who the caller is, and how the gateway does, as administrators ask for it. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import type { AuthorizeAction } from '../../../gateway/authorize-action.ts';
-import { whoAmI } from '../../../gateway/who-am-i.ts';
+import type { WhoAmI } from '../../../gateway/who-am-i.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { BindingList } from './rbac-schemas.ts';
@@ -33,7 +33,7 @@ export interface MeRouteDeps {
   readonly authenticate: AuthenticateRequest;
   readonly authorizeAction: AuthorizeAction;
   readonly factsOf: FactsOf;
-  readonly roles: Parameters<typeof whoAmI>[1];
+  readonly whoAmI: WhoAmI;
   readonly version: string;
   readonly region: string;
   readonly uptimeSeconds: () => number;
@@ -53,7 +53,7 @@ export function meRoutes(app: App, deps: MeRouteDeps): void {
       onRequest,
     },
     async (request) => {
-      const { id, teamId, roles, permissions, bindings, capabilityScopes } = whoAmI(callerOf(request), deps.roles);
+      const { id, teamId, roles, permissions, bindings, capabilityScopes } = deps.whoAmI(callerOf(request));
       return {
         id,
         principal_id: id,

@@ -1,11 +1,11 @@
 /** Pins of tools: listed, looked at with what changed, approved, rejected and forgotten. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { ToolPin } from '../../../core/tool-pin.ts';
 import { type ManagePins, stateOf } from '../../../gateway/manage-pins.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { answered } from './answered.ts';
+import { AuditRef, answered, withAuditRef } from './answered.ts';
 
 const State = Type.Union([Type.Literal('pinned'), Type.Literal('held'), Type.Literal('rejected')], {
   description: '`pinned`; `held`: its server gives another definition, which waits; `rejected`: it was rejected.',
@@ -29,8 +29,7 @@ const Looked = Type.Intersect([
     ),
   }),
 ]);
-const AuditRef = Type.String({ description: 'The id of the record of this change.' });
-const Decided = Type.Intersect([Pin, Type.Object({ audit_ref: AuditRef })]);
+const Decided = withAuditRef(Pin);
 const Forgotten = Type.Object({ success: Type.Boolean(), forgotten: Type.Integer(), audit_ref: AuditRef });
 
 const ServerId = Type.String({ minLength: 1, maxLength: 255 });
@@ -85,14 +84,11 @@ function readRoutes(app: App, { authenticate, managePins, factsOf }: PinRouteDep
     },
     async (request) => {
       const { server_id: serverId, tool_name: toolName, state, limit = bounds.pinsPageMax, offset = 0 } = request.query;
-      const pins = await managePins.list(
-        { caller: callerOf(request), facts: factsOf(request) },
-        {
-          ...(serverId === undefined ? {} : { serverId }),
-          ...(toolName === undefined ? {} : { toolName }),
-          ...(state === undefined ? {} : { state }),
-        },
-      );
+      const pins = await managePins.list(askerOf(request, factsOf), {
+        ...(serverId === undefined ? {} : { serverId }),
+        ...(toolName === undefined ? {} : { toolName }),
+        ...(state === undefined ? {} : { state }),
+      });
       return { pins: pins.slice(offset, offset + limit).map(shown), total: pins.length };
     },
   );
@@ -105,8 +101,7 @@ function readRoutes(app: App, { authenticate, managePins, factsOf }: PinRouteDep
     },
     async (request) => {
       const { server_id: serverId, tool_name: toolName } = request.params;
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { pin, definition, diff } = await managePins.get(asking, serverId, toolName);
+      const { pin, definition, diff } = await managePins.get(askerOf(request, factsOf), serverId, toolName);
       return {
         ...shown(pin),
         ...(definition === undefined ? {} : { definition }),
@@ -132,9 +127,7 @@ function decisionRoutes(app: App, { authenticate, managePins, factsOf }: PinRout
       async (request, reply) => {
         const { server_id: serverId, tool_name: toolName } = request.params;
         const decision = { serverId, toolName, definitionHash: request.body.definition_hash };
-        const asking = { caller: callerOf(request), facts: factsOf(request) };
-        const { answer, auditRef } = answered(reply, await managePins[verb](asking, decision));
-        return { ...shown(answer), audit_ref: auditRef };
+        return answered(reply, await managePins[verb](askerOf(request, factsOf), decision), shown);
       },
     );
   }
@@ -152,9 +145,9 @@ function forgetRoutes(app: App, { authenticate, managePins, factsOf }: PinRouteD
     },
     async (request, reply) => {
       const { server_id: serverId, tool_name: toolName } = request.params;
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await managePins.forget(asking, serverId, toolName));
-      return { success: true, forgotten: answer, audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      const forgotten = await managePins.forget(asker, serverId, toolName);
+      return answered(reply, forgotten, (count) => ({ success: true, forgotten: count }));
     },
   );
   app.delete(
@@ -170,9 +163,9 @@ function forgetRoutes(app: App, { authenticate, managePins, factsOf }: PinRouteD
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await managePins.forget(asking, request.params.server_id));
-      return { success: true, forgotten: answer, audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      const forgotten = await managePins.forget(asker, request.params.server_id);
+      return answered(reply, forgotten, (count) => ({ success: true, forgotten: count }));
     },
   );
 }

@@ -1,5 +1,5 @@
 /** Roles and bindings as they travel: supersets of the public schemas `talos.rbac.role` and `talos.rbac.binding`. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { roleScopeTypes } from '../../../core/role-scope.ts';
 
@@ -35,16 +35,19 @@ export const RoleDocument = Type.Object({
   ...Role.properties,
 });
 
-export const NewRole = Type.Object({ name: RoleName, description: Description, permissions: Permissions });
-
-/** A role of a snapshot. */
-export const KeptRole = Type.Object({
+export const NewRole = Type.Object({
   role_id: Type.Optional(
-    Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }),
+    Type.String({ maxLength: 255, description: 'A UUIDv7, kept in lower case. Made when it is absent.' }),
   ),
   name: RoleName,
   description: Description,
   permissions: Permissions,
+});
+
+/** A role of a snapshot: older gateways gave ids that are UUIDs of other versions. */
+export const KeptRole = Type.Object({
+  ...NewRole.properties,
+  role_id: Type.Optional(Type.String({ maxLength: 255, description: 'A UUID. Made when it is absent.' })),
   built_in: Type.Optional(Type.Boolean()),
 });
 
@@ -69,18 +72,23 @@ export const BindingsDocument = Type.Object({
   ...Bindings.properties,
 });
 
+const NewBinding = Type.Object({
+  binding_id: Type.Optional(Name255),
+  role_id: Type.String({ minLength: 1, maxLength: 255, description: 'The id or the name of a role.' }),
+  team_id: Type.Optional(Name255),
+  scope: Type.Union([Type.String({ minLength: 1, maxLength: 255 }), Scope], {
+    description: 'As an object, or `global`, or one attribute as `team:red`.',
+  }),
+});
+
 export const NewBindings = Type.Object({
   principal_id: Name255,
   team_id: Type.Optional(Name255),
-  bindings: Type.Array(
-    Type.Object({
-      binding_id: Type.Optional(Name255),
-      role_id: Type.String({ minLength: 1, maxLength: 255, description: 'The id or the name of a role.' }),
-      team_id: Type.Optional(Name255),
-      scope: Type.Union([Type.String({ minLength: 1, maxLength: 255 }), Scope], {
-        description: 'As an object, or `global`, or one attribute as `team:red`.',
-      }),
-    }),
-    { maxItems: bounds.bindingsAtOnceMax },
-  ),
+  bindings: Type.Array(NewBinding, { maxItems: bounds.bindingsAtOnceMax }),
+});
+
+/** All bindings of a principal in a snapshot, whenever they were given. */
+export const KeptBindings = Type.Object({
+  ...NewBindings.properties,
+  bindings: Type.Array(NewBinding, { maxItems: bounds.roleBindingsMax }),
 });

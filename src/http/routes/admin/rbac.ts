@@ -1,17 +1,14 @@
 /** Roles, permissions and bindings. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
-import { permissionOfAction } from '../../../core/permission.ts';
+import { type Static, Type } from 'typebox';
+import { knownPermissions } from '../../../core/known-permissions.ts';
 import type { Role } from '../../../core/role.ts';
-import { type SurfaceId, surfaceOf, surfaces } from '../../../core/surfaces.ts';
+import type { SurfaceId } from '../../../core/surfaces.ts';
 import type { AuthorizeAction } from '../../../gateway/authorize-action.ts';
 import type { ManageRoles, PrincipalBindings } from '../../../gateway/manage-roles.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, callerOf, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { answered } from './answered.ts';
+import { answered, Removed, withAuditRef } from './answered.ts';
 import { BindingsDocument, NewBindings, NewRole, RoleDocument } from './rbac-schemas.ts';
-
-const AuditRef = Type.String({ description: 'The id of the record of this change.' });
-const Removed = Type.Object({ success: Type.Boolean(), audit_ref: AuditRef });
 
 export interface RbacRouteDeps {
   readonly authenticate: AuthenticateRequest;
@@ -26,6 +23,7 @@ export function rbacRoutes(app: App, deps: RbacRouteDeps): void {
 }
 
 const tags = ['Administration'];
+const removed = () => ({ success: true });
 const route = (surface: SurfaceId) => ({ surface, legacyErrorKey: 'detail' as const });
 
 function roleRoutes(app: App, { authenticate, authorizeAction, manageRoles, factsOf }: RbacRouteDeps): void {
@@ -39,7 +37,7 @@ function roleRoutes(app: App, { authenticate, authorizeAction, manageRoles, fact
       onRequest,
     },
     async (request) => {
-      const roles = await manageRoles.roles({ caller: callerOf(request), facts: factsOf(request) });
+      const roles = await manageRoles.roles(askerOf(request, factsOf));
       return { roles: roles.map(shownRole) };
     },
   );
@@ -50,14 +48,14 @@ function roleRoutes(app: App, { authenticate, authorizeAction, manageRoles, fact
       config: route('admin.rbac.permissions.list'),
       schema: {
         tags,
-        summary: 'Permissions that something here asks for',
+        summary: 'Permissions that have a meaning here',
         response: { 200: Type.Object({ permissions: Type.Array(Type.String()) }) },
       },
       onRequest,
     },
     async (request) => {
       await authorizeAction('admin.rbac.permissions.list', callerOf(request), factsOf(request));
-      return { permissions: [...permissions] };
+      return { permissions: [...knownPermissions] };
     },
   );
 
@@ -69,14 +67,12 @@ function roleRoutes(app: App, { authenticate, authorizeAction, manageRoles, fact
         tags,
         summary: 'Make a role',
         body: NewRole,
-        response: { 200: Type.Intersect([RoleDocument, Type.Object({ audit_ref: AuditRef })]) },
+        response: { 200: withAuditRef(RoleDocument) },
       },
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await manageRoles.addRole(asking, request.body));
-      return { ...shownRole(answer), audit_ref: auditRef };
+      return answered(reply, await manageRoles.addRole(askerOf(request, factsOf), request.body), shownRole);
     },
   );
 
@@ -93,9 +89,8 @@ function roleRoutes(app: App, { authenticate, authorizeAction, manageRoles, fact
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { auditRef } = answered(reply, await manageRoles.deleteRole(asking, request.params.role_id));
-      return { success: true, audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      return answered(reply, await manageRoles.deleteRole(asker, request.params.role_id), removed);
     },
   );
 }
@@ -115,7 +110,7 @@ function bindingRoutes(app: App, { authenticate, manageRoles, factsOf }: RbacRou
       onRequest,
     },
     async (request) => {
-      const bindings = await manageRoles.bindings({ caller: callerOf(request), facts: factsOf(request) });
+      const bindings = await manageRoles.bindings(askerOf(request, factsOf));
       return { bindings: bindings.map(shownBindings) };
     },
   );
@@ -128,14 +123,13 @@ function bindingRoutes(app: App, { authenticate, manageRoles, factsOf }: RbacRou
         tags,
         summary: 'Give roles to a principal',
         body: NewBindings,
-        response: { 200: Type.Intersect([BindingsDocument, Type.Object({ audit_ref: AuditRef })]) },
+        response: { 200: withAuditRef(BindingsDocument) },
       },
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await manageRoles.addBindings(asking, request.body));
-      return { ...shownBindings(answer), audit_ref: auditRef };
+      const asker = askerOf(request, factsOf);
+      return answered(reply, await manageRoles.addBindings(asker, request.body), shownBindings);
     },
   );
 
@@ -155,10 +149,9 @@ function bindingRoutes(app: App, { authenticate, manageRoles, factsOf }: RbacRou
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
+      const asker = askerOf(request, factsOf);
       const { principal_id: id } = request.params;
-      const { auditRef } = answered(reply, await manageRoles.deleteBindings(asking, id, request.query.binding_id));
-      return { success: true, audit_ref: auditRef };
+      return answered(reply, await manageRoles.deleteBindings(asker, id, request.query.binding_id), removed);
     },
   );
 }
@@ -170,16 +163,3 @@ function shownRole(role: Role): Static<typeof RoleDocument> {
 function shownBindings(of: PrincipalBindings): Static<typeof BindingsDocument> {
   return { schema_id: 'talos.rbac.binding', schema_version: 'v1', ...of, bindings: [...of.bindings] };
 }
-
-/** Every permission that some surface or tool call asks for. */
-const permissions: readonly string[] = [
-  ...new Set([
-    ...Object.keys(surfaces).flatMap((id) => {
-      const { action } = surfaceOf(id as SurfaceId);
-      return action === undefined ? [] : [permissionOfAction(action).permission];
-    }),
-    'mcp:invoke',
-    'mcp:read',
-    'platform:admin',
-  ]),
-].sort();

@@ -1,10 +1,10 @@
 /** Secrets by name: never by value. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { ManageSecrets, SecretList } from '../../../gateway/manage-secrets.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
-import { answered } from './answered.ts';
+import { AuditRef, answered, Removed } from './answered.ts';
 
 const Secret = Type.Object({
   id: Type.String(),
@@ -18,7 +18,6 @@ const Secret = Type.Object({
 });
 
 const Secrets = Type.Object({ secrets: Type.Array(Secret), items: Type.Array(Secret), total: Type.Integer() });
-const AuditRef = Type.String({ description: 'The id of the record of this change.' });
 
 const NewSecret = Type.Object({
   name: Type.String({ minLength: 1, maxLength: 128 }),
@@ -82,7 +81,7 @@ function valueRoutes(app: App, { authenticate, manageSecrets, factsOf, startedAt
       onRequest,
     },
     async (request) => {
-      const list = await manageSecrets.list({ caller: callerOf(request), facts: factsOf(request) });
+      const list = await manageSecrets.list(askerOf(request, factsOf));
       const secrets = shown(list, startedAt.toISOString());
       return { secrets, items: secrets, total: secrets.length };
     },
@@ -109,9 +108,8 @@ function valueRoutes(app: App, { authenticate, manageSecrets, factsOf, startedAt
     },
     async (request, reply) => {
       const { name, value } = request.body;
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { auditRef } = answered(reply, await manageSecrets.put(asking, name, value));
-      return { status: 'created', success: true, name, audit_ref: auditRef };
+      const put = await manageSecrets.put(askerOf(request, factsOf), name, value);
+      return answered(reply, put, () => ({ status: 'created', success: true, name }));
     },
   );
 
@@ -123,14 +121,13 @@ function valueRoutes(app: App, { authenticate, manageSecrets, factsOf, startedAt
         tags,
         summary: 'Delete a secret',
         params: Type.Object({ name: Type.String({ maxLength: 255 }) }),
-        response: { 200: Type.Object({ success: Type.Boolean(), audit_ref: AuditRef }) },
+        response: { 200: Removed },
       },
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { auditRef } = answered(reply, await manageSecrets.remove(asking, request.params.name));
-      return { success: true, audit_ref: auditRef };
+      const removed = await manageSecrets.remove(askerOf(request, factsOf), request.params.name);
+      return answered(reply, removed, () => ({ success: true }));
     },
   );
 }
@@ -166,7 +163,7 @@ function keyRoutes(app: App, { authenticate, manageSecrets, factsOf }: SecretRou
       onRequest,
     },
     async (request) => {
-      const status = await manageSecrets.kekStatus({ caller: callerOf(request), facts: factsOf(request) });
+      const status = await manageSecrets.kekStatus(askerOf(request, factsOf));
       return {
         active_kek_id: status.activeKekId,
         current_kek_id: status.activeKekId,
@@ -189,10 +186,10 @@ function keyRoutes(app: App, { authenticate, manageSecrets, factsOf }: SecretRou
       onRequest,
     },
     async (request, reply) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
-      const { answer, auditRef } = answered(reply, await manageSecrets.rotateAll(asking));
-      const message = `Rotating all secrets to the key ${answer.targetKekId}.`;
-      return { op_id: answer.opId, status: 'RUNNING' as const, message, audit_ref: auditRef };
+      return answered(reply, await manageSecrets.rotateAll(askerOf(request, factsOf)), ({ opId, targetKekId }) => {
+        const message = `Rotating all secrets to the key ${targetKekId}.`;
+        return { op_id: opId, status: 'RUNNING' as const, message };
+      });
     },
   );
 
@@ -203,15 +200,15 @@ function keyRoutes(app: App, { authenticate, manageSecrets, factsOf }: SecretRou
       schema: {
         tags,
         summary: 'How far a rotation is',
-        params: Type.Object({ op_id: Type.String({ pattern: '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }) }),
+        params: Type.Object({ op_id: Type.String({ maxLength: 255 }) }),
         response: { 200: Rotation },
       },
       onRequest,
     },
     async (request) => {
-      const asking = { caller: callerOf(request), facts: factsOf(request) };
+      const asker = askerOf(request, factsOf);
       const { opId, status, targetKekId, startedAt, completedAt, ...stats } = await manageSecrets.rotation(
-        asking,
+        asker,
         request.params.op_id,
       );
       return {

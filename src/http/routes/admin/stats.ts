@@ -1,8 +1,8 @@
 /** Statistics for administrators, with the keys that dashboards of every generation read. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { ReadStats } from '../../../gateway/read-stats.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
 const Window = Type.Object({
@@ -62,8 +62,7 @@ export function statsRoutes(app: App, { authenticate, readStats, factsOf }: Stat
     async (request) => {
       const stats = await readStats({
         surfaceId: 'admin.audit.stats',
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         windowHours: request.query.window_hours ?? windowHoursDefault,
       });
       const { p50, p95, p99 } = stats.latencyMs;
@@ -87,8 +86,7 @@ export function statsRoutes(app: App, { authenticate, readStats, factsOf }: Stat
     async (request) => {
       const stats = await readStats({
         surfaceId: 'admin.telemetry.stats',
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         windowHours: request.query.window_hours ?? windowHoursDefault,
       });
       return {

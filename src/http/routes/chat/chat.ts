@@ -1,9 +1,9 @@
 /** `POST /mcp/tools/chat`: the chat tool, as its clients have always called it. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { JsonObject } from '../../../core/json.ts';
 import type { Chat } from '../../../gateway/chat.ts';
-import { type AuthenticateRequest, authenticated, callerOf, clientGone, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, clientGone, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
 const Message = Type.Object(
@@ -71,8 +71,7 @@ export function chatRoute(app: App, deps: ChatRouteDeps): void {
       if (typeof requestId === 'string') request.id = requestId;
       const args = argumentsOf(request.body);
       const { auditRef, result } = await deps.chat({
-        caller: callerOf(request),
-        facts: deps.factsOf(request),
+        ...askerOf(request, deps.factsOf),
         sessionId,
         ...(typeof capability === 'string' ? { capability } : {}),
         args,

@@ -1,7 +1,7 @@
 /** `/openapi.json`, made from the schemas that requests are checked with, and `/docs`, the pages that show it. */
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { errorTable } from '../../../core/errors.ts';
 import { surfaceOf } from '../../../core/surfaces.ts';
 import type { App } from '../../fastify.ts';

@@ -1,12 +1,12 @@
 /** `GET /api/events`, one event with its strict record, and the count of a period. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { Outcome } from '../../../core/audit-event.ts';
 import { cursorOf, decodeCursor } from '../../../core/cursor.ts';
 import { clientOutcomes, toItem, toRecord } from '../../../core/event-item.ts';
 import type { EventFilter, ReadEvents, StoredEvent } from '../../../gateway/read-events.ts';
 import type { StreamFilter } from '../../../stream/filter.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
 const Text = Type.Optional(Type.String({ minLength: 1, maxLength: bounds.metaStringCharsMax }));
@@ -73,8 +73,7 @@ export function readEventRoutes(app: App, deps: ReadRouteDeps): void {
     },
     async (request) => {
       const { events, hasMore } = await readEvents.list({
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         ...pageOf(request.query),
       });
       return pageBody(events, hasMore);
@@ -95,8 +94,7 @@ export function readEventRoutes(app: App, deps: ReadRouteDeps): void {
     },
     async (request) => ({
       count: await readEvents.count({
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         filter: periodOf(request.query),
       }),
     }),
@@ -116,7 +114,7 @@ export function readEventRoutes(app: App, deps: ReadRouteDeps): void {
     },
     async (request) => {
       const { event_id: eventId } = request.params;
-      const event = await readEvents.get({ caller: callerOf(request), facts: factsOf(request), eventId });
+      const event = await readEvents.get({ ...askerOf(request, factsOf), eventId });
       return { seq: event.seq, item: toItem(event), record: toRecord(event) };
     },
   );

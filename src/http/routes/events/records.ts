@@ -1,8 +1,8 @@
 /** `GET /api/events/records`: the records themselves, byte for byte as they were hashed, for exports and copies. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { StoredEvent } from '../../../gateway/read-events.ts';
-import { authenticated, callerOf } from '../../caller.ts';
+import { askerOf, authenticated } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { filterMembers, filterOf, type ReadRouteDeps } from './read.ts';
 
@@ -34,8 +34,7 @@ export function recordRoutes(app: App, { authenticate, readEvents, factsOf }: Re
     async (request, reply) => {
       const { from_seq: firstSeq = 0, to_seq: endSeq, limit = bounds.recordsPageMax } = request.query;
       const events = await readEvents.records({
-        caller: callerOf(request),
-        facts: factsOf(request),
+        ...askerOf(request, factsOf),
         filter: filterOf(request.query),
         firstSeq,
         limit,

@@ -1,6 +1,7 @@
 /** `POST /api/events`, its batch form, and the alias `POST /api/events/log` of older scripts. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import type { CommittedEvent } from '../../../core/audit-event.ts';
 import { denialCode } from '../../../core/denial.ts';

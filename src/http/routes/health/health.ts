@@ -2,8 +2,9 @@
  * Probes: alive, ready, and since when. Ready means that a record could be committed now, and that not every request is
  * refused because nobody can say how many there were.
  */
-import { Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyReply } from 'fastify';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { describeError } from '../../../core/errors.ts';
 import type { App } from '../../fastify.ts';

@@ -1,6 +1,7 @@
 /** Probes of the services beside the gateway: reached or not, and nothing about why or where. */
-import { Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyReply } from 'fastify';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { SingleFlight } from '../../../core/single-flight.ts';
 import type { SurfaceId } from '../../../core/surfaces.ts';

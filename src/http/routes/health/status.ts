@@ -1,5 +1,5 @@
 /** What the gateway is and how it does: version, metrics, status. Figures of what it does not have (peers) are 0. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import type { Telemetry } from '../../../telemetry/telemetry.ts';
 import type { App } from '../../fastify.ts';
 

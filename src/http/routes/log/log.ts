@@ -2,15 +2,16 @@
  * The log as C2SP tlog-tiles, under `/log`, and proofs in the words of older clients (`/root`, `/proof/{event_id}`).
  * Any client of transparency logs reads these; the paths of tiles are those of the specification.
  */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
 import { encodeBase64 } from '../../../core/base64.ts';
 import { TalosError } from '../../../core/errors.ts';
 import { type Receipt, receiptToJson, receiptToTlogProof } from '../../../core/receipt.ts';
 import { parseTilePath, type TileName } from '../../../core/tile.ts';
 import { formatTlogProof } from '../../../core/tlog-proof.ts';
 import type { ReadLog } from '../../../gateway/read-log.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 
 export interface LogRouteDeps {
@@ -139,7 +140,7 @@ function tileRoutes(app: App, deps: LogRouteDeps): void {
     },
     async (request, reply) => {
       const { index, width } = tileName(request);
-      const bundle = await readLog.entries({ caller: callerOf(request), facts: factsOf(request), index, width });
+      const bundle = await readLog.entries({ ...askerOf(request, factsOf), index, width });
       return reply.type('application/octet-stream').send(bundle);
     },
   );
@@ -203,7 +204,7 @@ async function receiptFor(
   { event_id: eventId }: Static<typeof EventParams>,
   cosigned = false,
 ): Promise<Receipt> {
-  return await deps.readLog.receipt({ caller: callerOf(request), facts: deps.factsOf(request), eventId, cosigned });
+  return await deps.readLog.receipt({ ...askerOf(request, deps.factsOf), eventId, cosigned });
 }
 
 function legacyProof(receipt: Receipt, eventId: string): object {

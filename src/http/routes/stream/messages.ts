@@ -1,5 +1,5 @@
 /** What a client may say on the stream's WebSocket, and how it is read. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { bounds } from '../../../config/bounds.ts';
 import { TalosError } from '../../../core/errors.ts';

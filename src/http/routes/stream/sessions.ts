@@ -1,11 +1,11 @@
 /** Who watches the log or speaks MCP at this gateway, tickets for those who cannot send headers, and the peers of the network. */
-import { Type } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { isVisible } from '../../../core/visible-teams.ts';
 import type { McpSessions, OpenSession } from '../../../gateway/native/sessions.ts';
 import type { StreamEvents } from '../../../gateway/stream-events.ts';
 import type { Session, Sessions } from '../../../stream/sessions.ts';
-import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from '../../caller.ts';
+import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { credentialsToSeal } from '../../stream-credentials.ts';
 
@@ -49,8 +49,8 @@ export function sessionRoutes(app: App, deps: SessionRouteDeps): void {
       onRequest,
     },
     async (request) => {
-      const asked = { surfaceId: 'gateway.sessions', caller: callerOf(request), facts: deps.factsOf(request) } as const;
-      const { teams = 'all' } = await deps.streamEvents.authorise(asked);
+      const asker = askerOf(request, deps.factsOf);
+      const { teams = 'all' } = await deps.streamEvents.authorise({ surfaceId: 'gateway.sessions', ...asker });
       const isShown = ({ teamId }: { readonly teamId: string | undefined }) => isVisible(teams, teamId);
       const watching = deps.sessions.list().filter(isShown).map(itemOf);
       const speaking = deps.mcpClients.sessions.list().filter(isShown).map(mcpItemOf);
@@ -92,8 +92,8 @@ export function sessionRoutes(app: App, deps: SessionRouteDeps): void {
       onRequest,
     },
     async (request, reply) => {
-      const asked = { caller: callerOf(request), facts: deps.factsOf(request) };
-      const { ticket, auditRef } = await deps.streamEvents.issueTicket(asked, credentialsToSeal(request));
+      const asker = askerOf(request, deps.factsOf);
+      const { ticket, auditRef } = await deps.streamEvents.issueTicket(asker, credentialsToSeal(request));
       reply.header('x-talos-audit-ref', auditRef).header('cache-control', 'no-store');
       return { ticket, expires_in: bounds.streamTicketSec };
     },

@@ -1,6 +1,7 @@
 /** `/events` and `/api/events/sse`: the log as server-sent events. */
-import { type Static, Type } from '@fastify/type-provider-typebox';
+
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
 import { decodeCursor } from '../../../core/cursor.ts';
 import { TalosError } from '../../../core/errors.ts';
 import { surfaceOf } from '../../../core/surfaces.ts';
