@@ -2,7 +2,7 @@
 import { bounds } from './config/bounds.ts';
 import type { Config } from './config/config.ts';
 import type { Clock } from './core/clock.ts';
-import { type ConnectionWatch, watchConnections } from './gateway/connection-watch.ts';
+import { type ConnectionWatch, watchConnections } from './gateway/connections/watch.ts';
 import { createServerFor, type ServerFor } from './gateway/server-for.ts';
 import { CredentialedServers } from './mcp/credentials/credentialed-servers.ts';
 import type { SecretOf } from './mcp/credentials/upstream-secrets.ts';

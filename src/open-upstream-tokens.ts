@@ -6,11 +6,15 @@ import type { Clock } from './core/clock.ts';
 import { describeError } from './core/errors.ts';
 import type { KeyRing } from './core/key-ring.ts';
 import type { McpServerSpec } from './core/mcp-server.ts';
-import { type ConnectServer, type ConnectServerOptions, createConnectServer } from './gateway/connect-server.ts';
-import { ConnectedCredential } from './gateway/connected-credential.ts';
-import { forgetClient } from './gateway/connection-client.ts';
-import { lostConnectionDraft } from './gateway/connection-records.ts';
-import { type ConnectionVault, createConnectionVault, type OwnClient } from './gateway/connection-vault.ts';
+import {
+  type ConnectServer,
+  type ConnectServerOptions,
+  createConnectServer,
+} from './gateway/connections/connect-server.ts';
+import { ConnectedCredential } from './gateway/connections/connected-credential.ts';
+import { forgetClient } from './gateway/connections/own-client.ts';
+import { lostConnectionDraft } from './gateway/connections/records.ts';
+import { type ConnectionVault, createConnectionVault, type OwnClient } from './gateway/connections/vault.ts';
 import type { UserCredentials } from './gateway/server-for.ts';
 import { clientCredential, exchangedCredential } from './mcp/credentials/fetched-credential.ts';
 import type { UpstreamCredential } from './mcp/credentials/upstream-credential.ts';

@@ -13,7 +13,7 @@ import type { Rotation, SecretStore } from '../storage/secrets.ts';
 import type { ClientStore } from '../storage/upstream-clients.ts';
 import type { ConnectionStore, StoredConnection } from '../storage/upstream-connections.ts';
 import type { Log } from '../telemetry/telemetry.ts';
-import type { ConnectionVault } from './connection-vault.ts';
+import type { ConnectionVault } from './connections/vault.ts';
 import type { SecretVault } from './secret-vault.ts';
 
 export interface RotationOptions {

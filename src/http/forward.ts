@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { TalosError } from '../core/errors.ts';
 import type { VouchedRequest, Voucher } from '../core/gateway-key.ts';
-import { type ForwardSession, type GatewayAnswer, voucherHeader } from '../gateway/native/forward-session.ts';
+import { type ForwardSession, type GatewayAnswer, voucherHeader } from '../gateway/native/sessions/forward-session.ts';
 import { clientGone } from './caller.ts';
 import { namedBase } from './protected-resource.ts';
 import { takeOver } from './take-over.ts';

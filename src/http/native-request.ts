@@ -7,7 +7,7 @@ import { TalosError } from '../core/errors.ts';
 import type { JsonValue } from '../core/json.ts';
 import { surfaceOf } from '../core/surfaces.ts';
 import type { NativeAnswer } from '../gateway/native/answer.ts';
-import type { ForwardSession } from '../gateway/native/forward-session.ts';
+import type { ForwardSession } from '../gateway/native/sessions/forward-session.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type AuthenticateRequest, authenticated, callerOf, type FactsOf } from './caller.ts';
 import { forwardForeign } from './forward.ts';

@@ -4,7 +4,7 @@
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bounds } from '../config/bounds.ts';
-import type { EventSink } from '../gateway/native/event-sink.ts';
+import type { EventSink } from '../gateway/native/streams/event-sink.ts';
 import { eventStreamHeaders } from './sse.ts';
 import { takeOver } from './take-over.ts';
 import { unsentBytes } from './unsent-bytes.ts';

@@ -30,6 +30,7 @@ import {
 } from './log-head.ts';
 import { atPlaces, isPlain, planBatch, readRecords, type TakenRow } from './reservations.ts';
 import { readEdge } from './tiles.ts';
+import { isUnwritable } from './unwritable.ts';
 
 export interface LogWriter {
   /** Names this writer in the database for as long as the process lives. */
@@ -99,15 +100,25 @@ export function createLogWriter(address: DatabaseAddress, options: LogWriterOpti
     if (broken !== undefined) destroyClient(broken, reason);
   }
 
-  /** Whatever `work` throws costs the connection. */
+  /** Whatever `work` throws costs the connection, less what only its batch is to blame for. */
   async function onConnection<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
     try {
       return await work(await connected());
     } catch (error) {
+      // Who sends what can never be written must not make everybody wait for a new connection, again and again.
+      if (isUnwritable(error) && (await isRolledBack())) throw error;
       // The transaction may be open, aborted or in doubt: a new connection starts from what is durable.
       reset(new Error('the batch before failed'));
       throw error;
     }
+  }
+
+  async function isRolledBack(): Promise<boolean> {
+    if (client === undefined || !isReady) return false;
+    return await client.query('ROLLBACK').then(
+      () => true,
+      () => false,
+    );
   }
 
   const watched = <T>(open: pg.Client, work: () => Promise<T>) => lockWatched(address, open, work, onZombieEnded);

@@ -1,8 +1,8 @@
 /** Names of the address of all servers: nobody else's, and each taken off as it was put on. */
 import { describe, expect, it } from 'vitest';
 import { serverIdPattern } from '../../src/core/scope.ts';
-import { ownHeader, resultAmongAll } from '../../src/gateway/native/aggregate-content.ts';
-import { nameAmongAll, ownName, ownUri, uriAmongAll, withoutPrefix } from '../../src/gateway/native/aggregate-names.ts';
+import { ownHeader, resultAmongAll } from '../../src/gateway/native/aggregate/content.ts';
+import { nameAmongAll, ownName, ownUri, uriAmongAll, withoutPrefix } from '../../src/gateway/native/aggregate/names.ts';
 
 const ids = ['a', '0', 'weather', 'two_b', 'two-b', 'a_', 'x'.repeat(63)];
 

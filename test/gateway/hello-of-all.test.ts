@@ -1,7 +1,7 @@
 /** What all servers together say of themselves. */
 import { expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
-import { helloOfAll } from '../../src/gateway/native/hello-of-all.ts';
+import { helloOfAll } from '../../src/gateway/native/aggregate/hello-of-all.ts';
 
 const listChanged = true;
 

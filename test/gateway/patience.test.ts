@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { TalosError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
-import { Patience } from '../../src/gateway/native/patience.ts';
+import { Patience } from '../../src/gateway/native/aggregate/patience.ts';
 
 /** A server that answers when it is told to. */
 function slowServer() {

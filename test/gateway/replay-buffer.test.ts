@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
-import { type ReplayBudget, ReplayBuffer } from '../../src/gateway/native/replay-buffer.ts';
+import { type ReplayBudget, ReplayBuffer } from '../../src/gateway/native/streams/replay-buffer.ts';
 
 /** As many sessions as it takes to use up what there is for all, each saying as much as one may. */
 function loud(budget: ReplayBudget): ReplayBuffer[] {

@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
 import { mintSessionId } from '../../src/core/gateway-key.ts';
-import { createSessionDirectory } from '../../src/gateway/native/session-directory.ts';
+import { createSessionDirectory } from '../../src/gateway/native/sessions/session-directory.ts';
 import { openReadPool } from '../../src/storage/db.ts';
 import { readGatewayKey } from '../../src/storage/gateway-key.ts';
 import { createMcpSessionStore, type McpSessionStore } from '../../src/storage/mcp-sessions.ts';

@@ -1,7 +1,7 @@
 /** What a session with all servers keeps of what its client has set. */
 import { expect, it } from 'vitest';
 import { bounds } from '../../src/config/bounds.ts';
-import { SessionSettings } from '../../src/gateway/native/session-settings.ts';
+import { SessionSettings } from '../../src/gateway/native/sessions/session-settings.ts';
 
 it('knows what is watched at which server, each once, and no more than there may be', () => {
   const settings = new SessionSettings();

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/json.ts';
-import { clientDocument } from '../../src/gateway/client-document.ts';
+import { clientDocument } from '../../src/gateway/connections/client-document.ts';
 import { clientMetadata } from '../../src/mcp/credentials/oauth-registration.ts';
 import {
   type AuthorizationServer,

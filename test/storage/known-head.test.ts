@@ -56,6 +56,19 @@ describe('a writer that was alone', () => {
     await checkAcknowledged(address, acknowledged);
   });
 
+  it('loses no connection over a batch that can never be written, whichever way it takes', async () => {
+    const { address, writer, acknowledged, steps } = await guessing();
+    const withNul = [prepared({ companions: { revokes: { kind: 'id', value: 'a\0b' } } })];
+    const tooLong = [prepared({ companions: { revokes: { kind: 'id', value: 'x'.repeat(201) } } })];
+    for (const guilty of [withNul, tooLong, tooLong, withNul]) {
+      await expect(appendTo(writer, [...numbered(1, 99), ...guilty])).rejects.toThrow();
+      expect(writer.isConnected()).toBe(true);
+    }
+    acknowledged.push(...(await appendTo(writer, numbered(3, 100))));
+    expect(steps).not.toContain('connect');
+    await checkAcknowledged(address, acknowledged);
+  });
+
   it('gives its records the time of the database', async () => {
     const { address, writer } = await guessing();
     const before = Number(

@@ -7,7 +7,7 @@ import { isJsonObject, type JsonValue } from '../../core/json.ts';
 import type { InboundHeaders } from '../../mcp/protocol/inbound.ts';
 import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
 import { type NativeAnswer, refusal } from './answer.ts';
-import type { McpSession } from './session.ts';
+import type { McpSession } from './sessions/session.ts';
 
 const batchVersion = '2025-03-26';
 

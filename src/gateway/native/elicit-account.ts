@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { TalosError } from '../../core/errors.ts';
 import { isJsonObject, type JsonObject } from '../../core/json.ts';
 import { rpcCodes } from '../../mcp/protocol/json-rpc.ts';
-import type { ConnectServer } from '../connect-server.ts';
+import type { ConnectServer } from '../connections/connect-server.ts';
 import { gatewayError, type Outcome } from './answer.ts';
 import type { Turn } from './turn.ts';
 

@@ -20,12 +20,12 @@ import {
 } from './answer.ts';
 import { batchAnswer, batchFault } from './batch.ts';
 import { gatewayOutcome } from './elicit-account.ts';
-import type { EventSink } from './event-sink.ts';
-import type { Method, MethodOptions } from './method.ts';
-import { methodOf } from './methods.ts';
-import { refuseSession } from './refuse-session.ts';
-import { DirectReply } from './reply.ts';
-import type { McpSession } from './session.ts';
+import type { Method, MethodOptions } from './methods/method.ts';
+import { methodOf } from './methods/methods.ts';
+import { refuseSession } from './sessions/refuse-session.ts';
+import type { McpSession } from './sessions/session.ts';
+import type { EventSink } from './streams/event-sink.ts';
+import { DirectReply } from './streams/reply.ts';
 import type { Turn } from './turn.ts';
 
 /** A request to the endpoint, whatever it says. */

@@ -1,9 +1,9 @@
 /** A request to the native endpoint, whose it is, and the way back to its client. */
 import type { InboundHeaders } from '../../mcp/protocol/inbound.ts';
 import type { Caller, RequestFacts } from '../caller.ts';
-import type { EventSink } from './event-sink.ts';
-import type { Reply } from './reply.ts';
-import type { McpSession } from './session.ts';
+import type { McpSession } from './sessions/session.ts';
+import type { EventSink } from './streams/event-sink.ts';
+import type { Reply } from './streams/reply.ts';
 
 export interface Turn {
   readonly caller: Caller;

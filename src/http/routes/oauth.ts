@@ -8,7 +8,7 @@ import { Type } from 'typebox';
 import { bounds } from '../../config/bounds.ts';
 import { TalosError } from '../../core/errors.ts';
 import { serverIdPattern } from '../../core/scope.ts';
-import { clientDocument } from '../../gateway/client-document.ts';
+import { clientDocument } from '../../gateway/connections/client-document.ts';
 import type { App } from '../fastify.ts';
 import { baseUrl, metadataPath, resourcePath } from '../protected-resource.ts';
 

@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { TalosError } from '../../../core/errors.ts';
-import type { ConnectServer } from '../../../gateway/connect-server.ts';
+import type { ConnectServer } from '../../../gateway/connections/connect-server.ts';
 import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
 import type { App } from '../../fastify.ts';
 import { baseUrl } from '../../protected-resource.ts';

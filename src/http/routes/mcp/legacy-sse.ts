@@ -1,7 +1,7 @@
 /** `/mcp/{server_id}/sse` and `/mcp/{server_id}/messages`: MCP as it was before Streamable HTTP, for clients that know no other. */
 import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
-import type { LegacyConnections } from '../../../gateway/native/legacy-connections.ts';
+import type { LegacyConnections } from '../../../gateway/native/legacy/legacy-connections.ts';
 import type { App } from '../../fastify.ts';
 import {
   addressed,

@@ -2,7 +2,7 @@
 import { Type } from 'typebox';
 import { bounds } from '../../../config/bounds.ts';
 import { isVisible } from '../../../core/visible-teams.ts';
-import type { McpSessions, OpenSession } from '../../../gateway/native/sessions.ts';
+import type { McpSessions, OpenSession } from '../../../gateway/native/sessions/sessions.ts';
 import type { StreamEvents } from '../../../gateway/stream-events.ts';
 import type { Session, Sessions } from '../../../stream/sessions.ts';
 import { type AuthenticateRequest, askerOf, authenticated, type FactsOf } from '../../caller.ts';
