@@ -147,7 +147,8 @@ export class CommitPool {
       this.#options.onCommit({ records, seconds: (this.#committedAtMs - startedAtMs) / 1000 });
       settle(batch, committed);
     } catch (error) {
-      if (isUnwritable(error)) return await this.#withoutGuilty(batch, error);
+      // A batch of nothing, which asks whether the log can be written, is guilty of nothing.
+      if (isUnwritable(error) && events.length > 0) return await this.#withoutGuilty(batch, error);
       this.#options.onFailure(describeError(error));
       this.#reject(batch, error instanceof TalosError ? error : new TalosError('AUDIT_UNAVAILABLE', { cause: error }));
     }

@@ -399,6 +399,40 @@ describe('a caller', () => {
     stream.cut();
   });
 
+  it.each<[string, JsonObject]>([
+    ['resources/list', { uri: 'file:///x' }],
+    ['resources/templates/list', { uri: 'file:///x' }],
+    ['prompts/list', { name: 'file:///x' }],
+    ['prompts/get', { name: 'test_simple_prompt', uri: 'file:///x' }],
+    ['completion/complete', { uri: 'file:///x', ref: { type: 'ref/resource', uri: 'test://template/{id}/data' } }],
+    ['completion/complete', { name: 'file:///x', ref: { type: 'ref/prompt', name: 'test_simple_prompt' } }],
+  ])(
+    'with a right to one resource has no other because it is named beside what is asked: %s %o',
+    async (method, params) => {
+      const token = tokenFor('tool:one/method:*/resource:file%3A%2F%2F%2Fx');
+      const argument = { name: 'id', value: '1' };
+      const answer = await sent(method, { ...params, argument }, { token, path: '/mcp/one' });
+      expect(errorOf(answer.body())).toMatchObject({ data: { denial_reason: 'SCOPE_MISMATCH' } });
+    },
+  );
+
+  it.each<[string, JsonObject]>([
+    ['resources/list', { uri: 'file:///x' }],
+    ['prompts/list', { more: { path: '/x' } }],
+    ['prompts/get', { name: 'test_simple_prompt', file: '/x' }],
+    ['completion/complete', { uri: 'file:///x', ref: { type: 'ref/prompt', name: 'test_simple_prompt' } }],
+  ])(
+    'with a right to some paths is not inside them because of a path that nobody heeds: %s %o',
+    async (method, params) => {
+      const token = tokenWith({ scope: 'tool:one', constraints: { paths: ['/x'] } });
+      const argument = { name: 'id', value: '1' };
+      const answer = await sent(method, { ...params, argument }, { token, path: '/mcp/one' });
+      expect(errorOf(answer.body())).toMatchObject({ data: { code: 'TALOS_DENIED' } });
+      const read = await sent('resources/read', { uri: 'file:///x' }, { token, path: '/mcp/one' });
+      expect(resultOf(read.body())).toHaveProperty('contents');
+    },
+  );
+
   it('cannot tell a server that is not there from one that is somebody else’s', async () => {
     const token = tokenFor('tool:one');
     const answers: JsonObject[] = [];

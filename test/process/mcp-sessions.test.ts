@@ -116,7 +116,11 @@ describe('a session that another gateway has', { timeout: 60_000 }, () => {
     await answer.said('sampling/createMessage');
     const given = notification('notifications/cancelled', { requestId: 'up' });
     expect((await ask(second.url, { ...session, message: given })).status).toBe(202);
-    expect(await answer.answer('up')).toMatchObject({ error: { data: { code: 'CALL_CANCELLED' } } });
+    // Whoever gave it up hears no more of it.
+    expect(await answer.over).toBe(false);
+    expect(answer.events.map(({ message }) => message['id'])).not.toContain('up');
+    const outcomes = async () => (await recordsOf('mcp.tools.call')).map(({ meta }) => meta['error']);
+    await expect.poll(outcomes, { timeout: 20_000 }).toContain('CALL_CANCELLED');
   });
 
   it('goes on where a stream broke off', async () => {

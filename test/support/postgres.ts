@@ -27,6 +27,9 @@ interface TestServer {
   readonly template: string;
 }
 
+// Some tests have nine gateways at once.
+const connectionsMax = 200;
+
 export interface TestPostgres {
   /** The URL of its superuser on the database `postgres`. */
   readonly url: string;
@@ -44,7 +47,7 @@ export async function startTestPostgres(): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'talos-test-'));
   // Root's server runs as another user, which must pass through.
   await chmod(dataDir, 0o711);
-  const server = await startEmbeddedPostgres({ dataDir, clock: systemClock, log: () => {} });
+  const server = await startEmbeddedPostgres({ dataDir, clock: systemClock, log: () => {}, connectionsMax });
   return {
     url: socketUrl(server.connection),
     stop: async () => {

@@ -22,6 +22,7 @@ export interface PostmasterSetup {
   readonly postgres: string;
   readonly dataFolder: string;
   readonly socketFolder: string;
+  readonly connectionsMax: number;
   readonly runAs: RunAs;
   readonly log: EmbeddedLog;
 }
@@ -84,8 +85,8 @@ export class Postmaster {
 }
 
 /** In a session of its own, so that Ctrl-C in the gateway's terminal cannot stop it before the gateway has drained. */
-function launch({ postgres, dataFolder, socketFolder, runAs }: PostmasterSetup) {
-  return spawn(postgres, serverArguments(dataFolder, socketFolder), {
+function launch({ postgres, runAs, ...setup }: PostmasterSetup) {
+  return spawn(postgres, serverArguments(setup), {
     ...runAs,
     cwd: '/',
     env: toolEnvironment,

@@ -12,7 +12,6 @@ const fixed = {
   listen_addresses: '',
   port: String(serverPort),
   unix_socket_permissions: '0700',
-  max_connections: String(bounds.embeddedConnectionsMax),
   shared_buffers: `${bounds.embeddedSharedBuffersMb}MB`,
   // There is no replica and no second reader of the write-ahead log.
   wal_level: 'minimal',
@@ -34,7 +33,13 @@ const fixed = {
   logging_collector: 'off',
 } as const;
 
-export function serverArguments(dataFolder: string, socketFolder: string): string[] {
-  const settings = { ...fixed, unix_socket_directories: socketFolder };
+export interface ServerPlace {
+  readonly dataFolder: string;
+  readonly socketFolder: string;
+  readonly connectionsMax: number;
+}
+
+export function serverArguments({ dataFolder, socketFolder, connectionsMax }: ServerPlace): string[] {
+  const settings = { ...fixed, unix_socket_directories: socketFolder, max_connections: String(connectionsMax) };
   return ['-D', dataFolder, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
 }

@@ -5,6 +5,7 @@
  */
 import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { bounds } from '../../config/bounds.ts';
 import type { Clock } from '../../core/clock.ts';
 import { prepareBinaries } from './binaries.ts';
 import { type DataLock, lockDataDir } from './data-lock.ts';
@@ -30,6 +31,8 @@ export interface EmbeddedPostgresOptions {
   readonly packageDir?: string;
   /** Where root keeps the database of a data folder that is closed to others. */
   readonly systemDir?: string;
+  /** How many connections the server takes; enough for one gateway when absent. */
+  readonly connectionsMax?: number;
 }
 
 export interface EmbeddedPostgres {
@@ -76,7 +79,7 @@ interface Preparation extends EmbeddedPostgresOptions {
 }
 
 async function prepare(options: Preparation): Promise<{ setup: LaunchSetup; version: string }> {
-  const { dataDir, clock, log, packageDir, signal } = options;
+  const { dataDir, clock, log, packageDir, signal, connectionsMax = bounds.embeddedConnectionsMax } = options;
   const home = await findHome({ dataDir, clock, log, systemDir: options.systemDir ?? '/var/lib/talos' });
   const binaries = await prepareBinaries({ packageDir, home: home.folder, runAs: home.runAs, log });
   const isNew = await ensureDataFolder(home, binaries, signal);
@@ -86,6 +89,7 @@ async function prepare(options: Preparation): Promise<{ setup: LaunchSetup; vers
     postgres: binaries.postgres,
     dataFolder: home.dataFolder,
     socketFolder,
+    connectionsMax,
     runAs: home.runAs,
     clock,
     log,
