@@ -25,12 +25,20 @@ interface Entry<T> {
   askedAtMs: number;
 }
 
-export interface CallerWatchOptions<T> {
-  readonly max: number;
-  readonly perCallerMax: number;
+/** By what it is judged whether a caller may be somewhere for longer, and what it hears there. */
+export interface LastingRights {
   readonly clock: Clock;
   /** Why the capability does not hold any more; a look at the clock and at what is in memory. */
   readonly validity: (caller: Caller) => Denial | undefined;
+  /** Whether a caller may be at the address of a server; without an id, of all. */
+  readonly mayReach: (caller: Caller, serverId: string | undefined) => boolean;
+  /** Whether a caller may hear that a list of a server has changed. */
+  readonly mayHear: (caller: Caller, serverId: string, method: string) => boolean;
+}
+
+export interface CallerWatchOptions<T> extends Pick<LastingRights, 'clock' | 'validity'> {
+  readonly max: number;
+  readonly perCallerMax: number;
   /** Whether the caller may still be there at all, by roles and capability. */
   readonly mayStay: (watched: T) => boolean;
 }

@@ -6,8 +6,6 @@
 import { randomBytes } from 'node:crypto';
 import { bounds } from '../../../config/bounds.ts';
 import { encodeBase64url } from '../../../core/base64url.ts';
-import type { Clock } from '../../../core/clock.ts';
-import type { Denial } from '../../../core/denial.ts';
 import { describeError, TalosError } from '../../../core/errors.ts';
 import { isJsonObject, type JsonObject } from '../../../core/json.ts';
 import type { ServerHello } from '../../../mcp/protocol/hello.ts';
@@ -16,24 +14,19 @@ import type { McpServer } from '../../../mcp/registry.ts';
 import type { PolicyMode } from '../../../policy/decide.ts';
 import type { Telemetry } from '../../../telemetry/telemetry.ts';
 import { failed } from '../../call-outcome.ts';
-import type { Caller } from '../../caller.ts';
 import type { Dispatched, Round, Stay, StayFor } from '../../stay.ts';
-import { CallerWatch } from '../caller-watch.ts';
+import { CallerWatch, type LastingRights } from '../caller-watch.ts';
 import type { AskClient } from '../peers/ask-client.ts';
 import { offeredTo } from '../peers/client-offer.ts';
 import type { Peers } from '../peers/peers.ts';
 import type { Turn } from '../turn.ts';
 import { ParkedCall, type RoundTurn } from './parked-call.ts';
 
-export interface ParkedCallsOptions {
+export interface ParkedCallsOptions extends Pick<LastingRights, 'clock' | 'validity' | 'mayReach'> {
   readonly policyMode: PolicyMode;
   readonly askClient: AskClient;
   readonly peers: Peers;
   readonly telemetry: Pick<Telemetry, 'log' | 'mcpOpenCalls'>;
-  readonly clock: Clock;
-  readonly validity: (caller: Caller) => Denial | undefined;
-  /** Whether a caller may be at the address of a server. */
-  readonly mayReach: (caller: Caller, serverId: string) => boolean;
 }
 
 /** A request of a client without a session. */

@@ -6,29 +6,20 @@ import { randomUUID } from 'node:crypto';
 import type { Recorder } from '../../../audit/recorder.ts';
 import { bounds } from '../../../config/bounds.ts';
 import type { EventDraft } from '../../../core/audit-event.ts';
-import type { Clock } from '../../../core/clock.ts';
-import type { Denial } from '../../../core/denial.ts';
 import { describeError } from '../../../core/errors.ts';
 import { surfaceHttp } from '../../../core/surface-http.ts';
 import { notification } from '../../../mcp/protocol/json-rpc.ts';
 import type { Telemetry } from '../../../telemetry/telemetry.ts';
-import type { Caller } from '../../caller.ts';
 import { rightMeta } from '../../right-meta.ts';
-import { CallerWatch } from '../caller-watch.ts';
+import { CallerWatch, type LastingRights } from '../caller-watch.ts';
 import { type ListChange, type ListChanges, toolsChanged } from '../list-changes.ts';
 import type { ReplayBudget } from '../streams/replay-buffer.ts';
 import { McpSession, type McpSessionOptions, type SessionEnd, type SessionOpening } from './session.ts';
 import type { OpenedSession, SessionDirectory } from './session-directory.ts';
 
-export interface McpSessionsOptions {
+export interface McpSessionsOptions extends LastingRights {
   readonly recorder: Pick<Recorder, 'record'>;
   readonly telemetry: Telemetry;
-  readonly clock: Clock;
-  readonly validity: (caller: Caller) => Denial | undefined;
-  /** Whether a caller may be at the address of a server; without an id, of all. */
-  readonly mayReach: (caller: Caller, serverId: string | undefined) => boolean;
-  /** Whether a caller may hear that a list of a server has changed. */
-  readonly mayHear: (caller: Caller, serverId: string, method: string) => boolean;
   readonly clientFor: McpSessionOptions['clientFor'];
   readonly onOpened: McpSessionOptions['onOpened'];
   readonly listChanges: ListChanges;

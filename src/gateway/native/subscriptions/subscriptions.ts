@@ -4,8 +4,7 @@
  */
 import type { Recorder } from '../../../audit/recorder.ts';
 import { bounds } from '../../../config/bounds.ts';
-import type { Clock } from '../../../core/clock.ts';
-import { type Denial, deny } from '../../../core/denial.ts';
+import { deny } from '../../../core/denial.ts';
 import { TalosError } from '../../../core/errors.ts';
 import type { JsonObject } from '../../../core/json.ts';
 import type { TakeCharges } from '../../../core/limit.ts';
@@ -15,7 +14,6 @@ import type { RpcId } from '../../../mcp/protocol/inbound.ts';
 import { rpcCodes } from '../../../mcp/protocol/json-rpc.ts';
 import type { PolicyMode } from '../../../policy/decide.ts';
 import type { Telemetry } from '../../../telemetry/telemetry.ts';
-import type { Caller } from '../../caller.ts';
 import { overLimit } from '../../over-limit.ts';
 import { denialError, type Refuse } from '../../refusal.ts';
 import { rpcHash } from '../../request-hash.ts';
@@ -23,26 +21,20 @@ import { rightMeta } from '../../right-meta.ts';
 import { foundServer, type ServerFor } from '../../server-for.ts';
 import { resourcesAmongAll } from '../aggregate/names.ts';
 import type { Outcome, RpcRequest } from '../answer.ts';
-import { CallerWatch } from '../caller-watch.ts';
+import { CallerWatch, type LastingRights } from '../caller-watch.ts';
 import { type ListChange, type ListChanges, toolsChanged } from '../list-changes.ts';
 import type { Turn } from '../turn.ts';
 import { isListAskedFor, type ListenFilter, listenDenial, readListenFilter } from './listen-filter.ts';
 import { listenToServers } from './listen-to-servers.ts';
 import { Subscription, type SubscriptionEnd, subscriptionKey } from './subscription.ts';
 
-export interface SubscriptionsOptions {
+export interface SubscriptionsOptions extends LastingRights {
   readonly serverFor: ServerFor;
   readonly policyMode: PolicyMode;
   readonly take: TakeCharges;
   readonly refuse: Refuse;
   readonly recorder: Pick<Recorder, 'record'>;
   readonly telemetry: Telemetry;
-  readonly clock: Clock;
-  readonly validity: (caller: Caller) => Denial | undefined;
-  /** Whether a caller may be at the address of a server; without an id, of all. */
-  readonly mayReach: (caller: Caller, serverId: string | undefined) => boolean;
-  /** Whether a caller may hear that a list of a server has changed. */
-  readonly mayHear: (caller: Caller, serverId: string, method: string) => boolean;
   readonly listChanges: ListChanges;
 }
 
